@@ -1,0 +1,47 @@
+"""One Redis client for each process, and the names of what lies in it.
+
+Redis holds doorbells and event streams, never the truth: a caller here goes on when it is away.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from uuid import UUID
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from runs.conf import runs_settings
+
+STOP_CHANNEL = "runs:stop"
+
+RedisError = redis.RedisError
+
+
+def redis_client() -> redis.Redis:
+    """A client that gives up after a second instead of holding its caller.
+
+    Safe to call from any thread; a forked child gets a client of its own.
+    """
+    return _client(os.getpid(), runs_settings().redis_url)
+
+
+@cache
+def _client(_pid: int, url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1)
+    )
+
+
+def subscriber() -> redis.client.PubSub:
+    """A subscription to the doorbells of stops, on a connection of its own."""
+    client = redis.Redis.from_url(runs_settings().redis_url, socket_connect_timeout=1.0)
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe(STOP_CHANNEL)
+    return pubsub
+
+
+def stream_key(run_id: UUID) -> str:
+    return f"runs:events:{run_id}"

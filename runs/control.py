@@ -1,0 +1,383 @@
+"""The public API of the engine: submit, cancel, wait, look. Every surface calls this and nothing below it.
+
+All of it works in any process, because the truth is in the database.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from runs import catalog, dispatch, events, registry
+from runs.conf import runs_settings
+from runs.errors import (
+    InputRefused,
+    RunAlreadyEnded,
+    RunNotFound,
+    RunNotWaiting,
+    ThreadBusy,
+    WaitTimedOut,
+)
+from runs.jsonable import as_json
+from runs.models import DEFAULT_PRIORITY, PRIORITY_RANGE, Run, Worker, new_run_id
+from runs.registry import StopRequest
+from runs.states import ACTIVE, OnParentStop, Status, StopMode, StopSource
+
+WORKER_ALIVE_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class StopResult:
+    """What one call of `cancel` or `cancel_all` did.
+
+    `reached` were asked to stop by this call, `settled` of them are already cancelled because nothing of them was
+    executing, `escalated` were stopping before and are now killed sooner.
+    """
+
+    reached: list[UUID] = field(default_factory=list)
+    settled: list[UUID] = field(default_factory=list)
+    escalated: list[UUID] = field(default_factory=list)
+
+
+# --- starting ---------------------------------------------------------------------------------------------
+
+
+def submit(
+    graph: str,
+    input: Any,  # noqa: A002 - the design's word, also in the API
+    *,
+    owner: AbstractBaseUser | None = None,
+    parent: UUID | None = None,
+    child_key: str | None = None,
+    on_parent_stop: str = OnParentStop.CANCEL,
+    thread_id: str | None = None,
+    idempotency_key: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    metadata: Mapping[str, Any] | None = None,
+    run_id: UUID | None = None,
+    task: str = dispatch.EXECUTE_TASK,
+    queue: str | None = None,
+    ring: bool = True,
+) -> Run:
+    """Queue one execution of a graph. The worker is told after the surrounding transaction commits.
+
+    Args:
+        parent: the run that starts this one; owner and root come from it.
+        child_key: names the child among its siblings; the same key again gives the same run.
+        thread_id: LangGraph's checkpoint thread; None is a thread of its own.
+        idempotency_key: the same key of the same owner gives the same run, whatever became of it.
+        priority: 0 to 9, higher is sooner.
+        ring: False if the caller runs it at once.
+
+    Raises:
+        GraphNotFound, InputRefused, ThreadBusy, ParentIsStopping.
+    """
+    catalog.get_entry(graph)
+    run_id = run_id or new_run_id()
+    run = Run(
+        id=run_id,
+        graph=graph,
+        parent_id=parent,
+        root_id=_root_of(parent) if parent else run_id,
+        child_key=child_key,
+        on_parent_stop=_checked_choice("on_parent_stop", on_parent_stop, OnParentStop.values),
+        owner_id=_owner_of(parent) if parent else (owner.pk if owner else None),
+        thread_id=_checked_text("thread_id", thread_id or str(run_id), 200),
+        task=task,
+        queue=queue or runs_settings().queue,
+        priority=_checked_priority(priority),
+        idempotency_key=_checked_text("idempotency_key", idempotency_key, 200) if idempotency_key else None,
+        metadata=_checked_json("metadata", dict(metadata or {})),
+        input=_checked_json("input", input),
+    )
+    try:
+        with transaction.atomic():
+            registry.create(run)
+    except IntegrityError:
+        same = _find_same(run)
+        if same is None:
+            raise
+        return same
+    events.sink().status(run.id, Status.QUEUED, graph=graph, parent_id=str(parent) if parent else None)
+    if ring:
+        transaction.on_commit(partial(dispatch.ring_one, run))
+    return run
+
+
+def _find_same(run: Run) -> Run | None:
+    """The run whose unique key stopped an insert.
+
+    Raises:
+        ThreadBusy: it was not the same run but another one on the same thread.
+    """
+    if run.idempotency_key is not None:
+        same = Run.objects.filter(owner_id=run.owner_id, idempotency_key=run.idempotency_key).first()
+        if same is not None:
+            return same
+    if run.child_key is not None:
+        same = Run.objects.filter(parent_id=run.parent_id, child_key=run.child_key).first()
+        if same is not None:
+            return same
+    same = Run.objects.filter(id=run.id).first()
+    if same is None and Run.objects.filter(thread_id=run.thread_id, status__in=ACTIVE).exists():
+        raise ThreadBusy(run.thread_id)
+    return same
+
+
+# --- stopping ---------------------------------------------------------------------------------------------
+
+
+def cancel(
+    run_id: UUID | str,
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    mode: str = StopMode.CANCEL,
+    grace_seconds: float | None = None,
+    cascade: bool = True,
+) -> StopResult:
+    """Ask a run, and by default everything below it, to stop. Returns at once; `wait` tells when it has happened.
+
+    If it returns, the run can end only as cancelled. Asked again, the first reason stays; a stronger mode, or a
+    shorter grace, brings the kill forward.
+
+    Args:
+        by: who asks; `actor` says it in words where there is no user.
+        mode: cancel (stop at the next boundary, killed after the grace) or kill (at once).
+        grace_seconds: from now to the kill; None is the setting, and 0 for mode kill.
+
+    Raises:
+        RunNotFound, InputRefused.
+        RunAlreadyEnded: it had completed or failed, and nothing was changed. A run that is already cancelled is no
+            error: the result is empty.
+    """
+    run = get(run_id)
+    request = _stop_request(by, actor, source, reason, mode, grace_seconds)
+    result = stop_runs([run.id], request, cascade=cascade)
+    if run.id not in result.reached:
+        run.refresh_from_db()
+        if run.status in (Status.COMPLETED, Status.FAILED):
+            raise RunAlreadyEnded(run.id, run.status)
+    return result
+
+
+def cancel_all(
+    *,
+    graph: str | None = None,
+    owner: AbstractBaseUser | None = None,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    mode: str = StopMode.CANCEL,
+    grace_seconds: float | None = None,
+) -> StopResult:
+    """Ask every active run that matches to stop, with everything below it; see `cancel`."""
+    request = _stop_request(by, actor, source, reason, mode, grace_seconds)
+    ids = [run.id for run in list_active(graph=graph, owner=owner)]
+    parts = [stop_runs(ids[start : start + 500], request) for start in range(0, len(ids), 500)]
+    return StopResult(
+        reached=[run_id for part in parts for run_id in part.reached],
+        settled=[run_id for part in parts for run_id in part.settled],
+        escalated=[run_id for part in parts for run_id in part.escalated],
+    )
+
+
+def stop_runs(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = True) -> StopResult:
+    """What `cancel` and `cancel_all` have in common, for callers that already have a request."""
+    stopped = registry.request_stop(run_ids, request, cascade=cascade)
+    new = {item.run_id for item in stopped}
+    settled = [item.run_id for item in stopped if item.status is Status.CANCELLED]
+    executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
+    # The doorbell first: everything after it can wait.
+    transaction.on_commit(partial(dispatch.ring_stops, executing, request.reason))
+    escalated: list[UUID] = []
+    if not new.issuperset(run_ids):
+        deadline = timezone.now() + timedelta(seconds=request.grace_seconds)
+        reached = registry.escalate(run_ids, mode=request.mode, deadline=deadline, cascade=cascade)
+        escalated = [run_id for run_id in reached if run_id not in new]
+        transaction.on_commit(partial(dispatch.ring_stops, escalated, request.reason))
+    for item in stopped:
+        events.sink().emit(item.run_id, "run.stop", {"reason": request.reason, "mode": request.mode})
+        if item.status is Status.CANCELLED:
+            events.sink().status(item.run_id, Status.CANCELLED)
+    wake_parents({item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED} - new)
+    return StopResult([item.run_id for item in stopped], settled, escalated)
+
+
+def _stop_request(
+    by: AbstractBaseUser | None,
+    actor: str,
+    source: str,
+    reason: str,
+    mode: str,
+    grace_seconds: float | None,
+) -> StopRequest:
+    mode = StopMode(_checked_choice("mode", mode, [StopMode.CANCEL, StopMode.KILL]))
+    if grace_seconds is None:
+        grace_seconds = 0.0 if mode is StopMode.KILL else runs_settings().grace_seconds
+    if not 0 <= grace_seconds <= 86_400:
+        raise InputRefused(f"grace_seconds is {grace_seconds}, allowed is 0 to 86400")
+    return StopRequest(
+        mode=mode,
+        source=StopSource(_checked_choice("source", source, StopSource.values)),
+        actor=actor or (str(by) if by else ""),
+        reason=_checked_text("reason", reason, 2_000),
+        grace_seconds=grace_seconds,
+        by_id=by.pk if by else None,
+    )
+
+
+def cli_actor() -> str:
+    """Who types the command, for stops that no logged-in user asks for."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "unknown"
+    return f"{name}@{socket.gethostname()}"
+
+
+# --- going on ---------------------------------------------------------------------------------------------
+
+
+def wake_parents(parent_ids: set[UUID]) -> None:
+    """Queue those parents again that no longer wait for anything."""
+    for parent_id in parent_ids:
+        if registry.wake(parent_id):
+            events.sink().status(parent_id, Status.QUEUED)
+            transaction.on_commit(partial(dispatch.ring, [parent_id]))
+
+
+def answer(run_id: UUID | str, answers: Mapping[str, Any]) -> Run:
+    """Answer what a waiting run's graph asked by `interrupt()`: interrupt id → value, see `Run.questions`.
+
+    Raises:
+        RunNotFound, RunNotWaiting, InputRefused.
+    """
+    run = get(run_id)
+    if run.status != Status.WAITING or not run.questions:
+        raise RunNotWaiting(run.id, run.display_status)
+    unknown = sorted(set(answers) - set(run.questions))
+    if unknown or not answers:
+        raise InputRefused(f"answers are for {unknown or 'nothing'}, allowed are {sorted(run.questions)}")
+    if not registry.answer(run.id, _checked_json("answers", dict(answers))):
+        raise RunNotWaiting(run.id, "answered already, or no longer waiting")
+    wake_parents({run.id})
+    return get(run_id)
+
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+
+def get(run_id: UUID | str) -> Run:
+    """Find one run.
+
+    Raises:
+        RunNotFound: also for an id that is no UUID.
+    """
+    run = find(run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    return run
+
+
+def find(run_id: UUID | str) -> Run | None:
+    try:
+        key = run_id if isinstance(run_id, UUID) else UUID(run_id)
+    except ValueError:
+        return None
+    return Run.objects.select_related("owner").filter(id=key).first()
+
+
+def list_active(*, graph: str | None = None, owner: AbstractBaseUser | None = None) -> list[Run]:
+    """Every run that has not ended, newest first."""
+    runs = Run.objects.select_related("owner").filter(status__in=ACTIVE)
+    if graph is not None:
+        runs = runs.filter(graph=graph)
+    if owner is not None:
+        runs = runs.filter(owner_id=owner.pk)
+    return list(runs)
+
+
+def list_workers() -> list[Worker]:
+    """The workers whose supervisors have reported in the last 15 seconds."""
+    return list(Worker.objects.filter(heartbeat_at__gt=timezone.now() - timedelta(seconds=WORKER_ALIVE_SECONDS)))
+
+
+def wait(run_id: UUID | str, *, timeout_seconds: float | None = None, tree: bool = False) -> Run:
+    """Wait until a run has ended; with `tree`, until everything below it has, too.
+
+    Raises:
+        RunNotFound, WaitTimedOut.
+    """
+    run = get(run_id)
+    started = time.monotonic()
+    pause = 0.005
+    while True:
+        run = get(run.id)
+        if run.is_terminal and not (tree and _has_active_below(run)):
+            return run
+        waited = time.monotonic() - started
+        if timeout_seconds is not None and waited >= timeout_seconds:
+            raise WaitTimedOut(run.id, run.display_status, timeout_seconds)
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.25)
+
+
+def _has_active_below(run: Run) -> bool:
+    below = registry.list_tree([run.id])
+    return Run.objects.filter(id__in=below, status__in=ACTIVE).exists()
+
+
+# --- checks -----------------------------------------------------------------------------------------------
+
+
+def _root_of(parent_id: UUID) -> UUID:
+    root_id: UUID | None = Run.objects.filter(id=parent_id).values_list("root_id", flat=True).first()
+    if root_id is None:
+        raise RunNotFound(parent_id)
+    return root_id
+
+
+def _owner_of(parent_id: UUID) -> Any:
+    return Run.objects.values_list("owner_id", flat=True).get(id=parent_id)
+
+
+def _checked_priority(priority: int) -> int:
+    if not isinstance(priority, int) or priority not in PRIORITY_RANGE:
+        raise InputRefused(f"priority is {priority!r}, allowed is {PRIORITY_RANGE[0]} to {PRIORITY_RANGE[-1]}")
+    return priority
+
+
+def _checked_text(name: str, text: str, length: int) -> str:
+    if len(text) > length or "\x00" in text:
+        raise InputRefused(f"{name} has {len(text)} characters, allowed are {length} without NUL")
+    return text
+
+
+def _checked_choice(name: str, value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise InputRefused(f"{name} is {value!r}, allowed are {', '.join(allowed)}")
+    return value
+
+
+def _checked_json(name: str, value: Any) -> Any:
+    try:
+        return as_json(value)
+    except ValueError as error:
+        raise InputRefused(f"{name} has no JSON form: {error}") from None

@@ -1,0 +1,118 @@
+"""What can go wrong, each carrying what its caller needs to decide.
+
+HTTP codes and exit codes are chosen by the surfaces, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+
+class RunCancelled(BaseException):  # noqa: N818 - named like CancelledError's family, and not an Exception on purpose
+    """Raised inside a node at the next boundary once its run must stop.
+
+    A BaseException, so that a node's `except Exception` or a retry policy cannot swallow it.
+    """
+
+    def __init__(self, run_id: UUID | str, reason: str = "") -> None:
+        self.run_id = run_id
+        self.reason = reason
+        super().__init__(f"run {run_id} was cancelled" + (f": {reason}" if reason else ""))
+
+
+class RunsError(Exception):
+    """Base of every error of the engine."""
+
+
+class RunNotFound(RunsError):
+    def __init__(self, run_id: object) -> None:
+        self.run_id = run_id
+        super().__init__(f"there is no run {run_id}")
+
+
+class RunAlreadyEnded(RunsError):
+    """A stop came after the end; nothing was changed."""
+
+    def __init__(self, run_id: UUID, status: str) -> None:
+        self.run_id = run_id
+        self.status = status
+        super().__init__(f"run {run_id} had already ended: {status}")
+
+
+class RunNotWaiting(RunsError):
+    """An answer came for a run that asked nothing."""
+
+    def __init__(self, run_id: UUID, status: str) -> None:
+        self.run_id = run_id
+        self.status = status
+        super().__init__(f"run {run_id} is {status} and waits for no answer")
+
+
+class ParentIsStopping(RunsError):
+    """A child was refused because its parent has been asked to stop, or has ended."""
+
+    def __init__(self, parent_id: UUID, status: str) -> None:
+        self.parent_id = parent_id
+        self.status = status
+        super().__init__(f"run {parent_id} is {status} and starts no more children")
+
+
+class ThreadBusy(RunsError):
+    """Another run of this checkpoint thread has not ended; two at once would overwrite each other's state."""
+
+    def __init__(self, thread_id: str) -> None:
+        self.thread_id = thread_id
+        super().__init__(f"thread {thread_id} already has a run that has not ended: wait for it or cancel it")
+
+
+class InputRefused(RunsError):
+    """What was asked for can't be stored or run; says which part and what is allowed."""
+
+
+class IllegalTransition(RunsError):
+    def __init__(self, source: str, target: str) -> None:
+        super().__init__(f"a run can't go from {source} to {target}: a bug in the caller")
+
+
+class GraphNotFound(RunsError):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = sorted(known)
+        names = ", ".join(self.known) or "none"
+        super().__init__(f"there is no graph {name!r}; known are: {names}")
+
+
+class GraphImportFailed(RunsError):
+    def __init__(self, name: str, cause: str) -> None:
+        self.name = name
+        self.cause = cause
+        super().__init__(f"graph {name!r} can't be loaded: {cause}")
+
+
+class CatalogUnreadable(RunsError):
+    """langgraph.json is missing or wrong."""
+
+
+class ChildFailed(RunsError):
+    """`join` was asked to raise, and these children did not complete."""
+
+    def __init__(self, failed: Sequence[Any]) -> None:
+        self.failed = list(failed)
+        names = "; ".join(f"{child.graph} {child.id} {child.status}" for child in self.failed)
+        super().__init__(f"{len(self.failed)} of the children did not complete: {names}")
+
+
+class NotInRun(RunsError):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} works only inside a node of a run")
+
+
+class WaitTimedOut(RunsError):
+    """The run is still not terminal; it goes on."""
+
+    def __init__(self, run_id: UUID, status: str, waited_seconds: float) -> None:
+        self.run_id = run_id
+        self.status = status
+        super().__init__(f"run {run_id} is still {status} after {waited_seconds:g} s")

@@ -1,0 +1,193 @@
+"""What happens in a run, told while it happens.
+
+A process has one sink. Nodes put events into its buffer, a thread writes them out every 50 ms: to the run's Redis
+stream in one pipeline, and to the database (node executions, progress) in one transaction. When Redis is away the
+stream has a gap and the run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection, transaction
+from django.utils import timezone
+
+from runs.conf import runs_settings
+from runs.connections import RedisError, redis_client, stream_key
+from runs.models import NodeExecution, Run
+from runs.states import Status
+
+logger = logging.getLogger(__name__)
+
+BUFFER_LENGTH = 20_000  # events; older ones are dropped while nothing can be written
+
+
+@dataclass
+class Activity:
+    """What a run did since the last flush; the latest of each wins."""
+
+    attempt: int
+    current_node: str | None = None
+    progress: tuple[int, int] | None = None
+    nodes: dict[UUID, NodeExecution] = field(default_factory=dict)
+
+
+class EventSink:
+    """Buffers events and writes them out.
+
+    Safe to call from any thread: the buffers are swapped under one lock, and one flush runs at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._filled = threading.Event()
+        self._events: deque[tuple[UUID, dict[str, str]]] = deque(maxlen=BUFFER_LENGTH)
+        self._activities: dict[UUID, Activity] = {}
+        self._thread: threading.Thread | None = None
+
+    def emit(self, run_id: UUID, kind: str, data: dict[str, Any]) -> None:
+        """Add one event to the run's stream."""
+        entry = {"type": kind, "at": timezone.now().isoformat(), "data": json.dumps(data, default=str)}
+        with self._lock:
+            self._events.append((run_id, entry))
+        self._wake()
+
+    def node_changed(self, execution: NodeExecution) -> None:
+        """Store a node execution, and show it as the run's current node while it is running."""
+        with self._lock:
+            activity = self._activity(execution.run_id, execution.attempt)
+            activity.nodes[execution.id] = execution
+            if execution.finished_at is None:
+                activity.current_node = execution.node
+        data = {"node": execution.node, "namespace": execution.namespace, "attempt": execution.attempt}
+        if execution.finished_at is not None:
+            data["seconds"] = (execution.finished_at - execution.started_at).total_seconds()
+        kind = "started" if execution.finished_at is None else execution.status
+        self.emit(execution.run_id, f"node.{kind}", data)
+
+    def progress(self, run_id: UUID, attempt: int, done: int, total: int) -> None:
+        with self._lock:
+            self._activity(run_id, attempt).progress = (done, total)
+        self.emit(run_id, "progress", {"done": done, "total": total})
+
+    def status(self, run_id: UUID, status: Status, **data: Any) -> None:
+        self.emit(run_id, "run.status", {"status": status.value, **data})
+
+    def flush(self) -> None:
+        """Write out everything that is buffered; returns when it is written or given up."""
+        with self._flushing:
+            with self._lock:
+                self._filled.clear()
+                events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
+                activities, self._activities = self._activities, {}
+            if activities:
+                self._write_activities(activities)
+            if events:
+                self._write_events(events)
+
+    def _activity(self, run_id: UUID, attempt: int) -> Activity:
+        activity = self._activities.get(run_id)
+        if activity is None or activity.attempt != attempt:
+            activity = self._activities[run_id] = Activity(attempt)
+        return activity
+
+    def _wake(self) -> None:
+        self._filled.set()
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._flush_for_ever, name="runs-events", daemon=True)
+                    self._thread.start()
+
+    def _flush_for_ever(self) -> None:
+        pause = threading.Event()
+        while True:
+            if not self._filled.wait(timeout=60):
+                connection.close()
+            pause.wait(runs_settings().event_flush_seconds)
+            try:
+                self.flush()
+            except Exception:
+                logger.exception("events could not be written")
+
+    def _write_activities(self, activities: dict[UUID, Activity]) -> None:
+        try:
+            close_old_connections()
+            with transaction.atomic():
+                for run_id, activity in activities.items():
+                    self._write_activity(run_id, activity)
+        except DatabaseError:
+            logger.exception("node executions of %d runs could not be stored", len(activities))
+
+    def _write_activity(self, run_id: UUID, activity: Activity) -> None:
+        changes: dict[str, Any] = {"last_activity_at": timezone.now()}
+        if activity.current_node is not None:
+            changes["current_node"] = activity.current_node[:200]
+        if activity.progress is not None:
+            changes["progress_done"], changes["progress_total"] = activity.progress
+        # A stale attempt shows nothing any more; a row of a node that it did execute stays true.
+        Run.objects.filter(id=run_id, attempt=activity.attempt, status=Status.RUNNING).update(**changes)
+        NodeExecution.objects.bulk_create(
+            activity.nodes.values(),
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["status", "finished_at", "error"],
+        )
+
+    def _write_events(self, events: deque[tuple[UUID, dict[str, str]]]) -> None:
+        settings = runs_settings()
+        pipeline = redis_client().pipeline(transaction=False)
+        for run_id, entry in events:
+            pipeline.xadd(stream_key(run_id), entry, maxlen=settings.event_stream_length, approximate=True)
+        for run_id in {run_id for run_id, _ in events}:
+            pipeline.expire(stream_key(run_id), settings.event_stream_seconds)
+        try:
+            pipeline.execute()
+        except RedisError as error:
+            logger.warning("%d events are missing from the live streams: %s", len(events), error)
+
+
+def sink() -> EventSink:
+    """This process's sink; a forked child gets its own."""
+    return _sink(os.getpid())
+
+
+@cache
+def _sink(_pid: int) -> EventSink:
+    return EventSink()
+
+
+def read_events(run_id: UUID, after: str = "0", count: int = 1_000) -> list[dict[str, Any]]:
+    """The events of a run's stream after a cursor, oldest first.
+
+    Returns:
+        Dicts of `cursor`, `run_id`, `type`, `at` and `data`; empty if the stream is gone.
+    """
+    entries = redis_client().xrange(stream_key(run_id), min=f"({after}" if after != "0" else "-", count=count)
+    return [
+        {
+            "cursor": cursor.decode(),
+            "run_id": str(run_id),
+            "type": fields[b"type"].decode(),
+            "at": fields[b"at"].decode(),
+            "data": json.loads(fields[b"data"]),
+        }
+        for cursor, fields in entries
+    ]
+
+
+def as_error(error: BaseException) -> dict[str, Any]:
+    """An exception as the run and the API show it: its type and its message, never its traceback."""
+    return {"type": type(error).__name__, "message": str(error)[:10_000]}
+
+

@@ -1,0 +1,157 @@
+"""Executes runs in this process: claim, drive, settle. Holds the global registry of the graphs running here.
+
+A Celery task calls `execute`; the supervisor, or the listener thread that it feeds, calls `deliver`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from datetime import UTC, datetime
+from functools import cache
+from typing import Protocol
+from uuid import UUID
+
+import psutil
+
+from runs import control, dispatch, events, registry, tokens
+from runs.conf import runs_settings
+from runs.models import Run
+from runs.registry import Claimant, Settled, StopRequest
+from runs.runner import GraphThread, Outcome
+from runs.states import Status, StopMode, StopSource
+from runs.tokens import StopOrder
+
+logger = logging.getLogger(__name__)
+
+_lock = threading.Lock()
+_running: dict[UUID, GraphThread] = {}
+
+
+class Supervised(Protocol):
+    """What an execution tells its supervisor."""
+
+    worker: str
+    alone: bool  # whether this process runs one run at a time
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def begun(self, run_id: UUID, attempt: int) -> None: ...
+
+    def ended(self, run_id: UUID, attempt: int) -> None: ...
+
+
+def running_here() -> list[UUID]:
+    """The runs whose graphs execute in this process now."""
+    with _lock:
+        return list(_running)
+
+
+def deliver(order: StopOrder) -> bool:
+    """Hand a stop to the graph it is for. False if that attempt does not run here (any more)."""
+    with _lock:
+        thread = _running.get(order.run_id)
+    if thread is None or thread.run_row.attempt != order.attempt:
+        return False
+    thread.stop(order.reason)
+    return True
+
+
+def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
+    """Execute one run, if it can be claimed, until it ends or suspends.
+
+    Returns:
+        How it ended; None if there was nothing to do, it suspends, or another writer got there first.
+    """
+    if supervised.is_stopping:
+        return None  # it stays queued, for another worker or the next start of this one
+    claimant = Claimant(supervised.worker, os.getpid(), _pid_started_at(os.getpid()))
+    run = registry.claim(run_id, claimant, lease_seconds=runs_settings().lease_seconds)
+    if run is None:
+        _settle_unclaimed(run_id)
+        return None
+    sink = events.sink()
+    sink.status(run.id, Status.RUNNING, attempt=run.attempt, worker=supervised.worker)
+    token = tokens.CancelToken(run.id, run.attempt)
+    thread = GraphThread(run, token)
+    with _lock:
+        _running[run.id] = thread
+    supervised.begun(run.id, run.attempt)
+    tokens.enter(token, alone=supervised.alone)
+    try:
+        thread.start()
+        thread.join()
+    finally:
+        tokens.leave(token)
+        with _lock:
+            del _running[run.id]
+    try:
+        sink.flush()  # whoever sees the end sees every node before it
+        return _settle(run, thread.outcome, token)
+    finally:
+        supervised.ended(run.id, run.attempt)
+
+
+def _settle_unclaimed(run_id: UUID) -> None:
+    """A run below a stopping one may have been queued in the last moment; it never starts."""
+    if registry.has_stopping_ancestor(run_id):
+        request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent was stopped", 0.0)
+        registry.request_stop([run_id], request)
+
+
+def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | None:
+    if outcome.status is Status.WAITING:
+        if registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions):
+            events.sink().status(run.id, Status.WAITING)
+            control.wake_parents({run.id})
+            return None
+        outcome = Outcome(Status.CANCELLED)
+    if outcome.status is Status.CANCELLED and not token.should_stop():
+        # The graph raised RunCancelled by itself: that is a stop, too, and every stop has somebody who asked.
+        request = StopRequest(StopMode.CANCEL, StopSource.NODE, run.graph, "the graph stopped itself", 0.0)
+        registry.request_stop([run.id], request)
+    settled = registry.settle(
+        run.id,
+        run.attempt,
+        outcome.status,
+        output=outcome.output,
+        error=outcome.error,
+        acknowledged_at=_as_datetime(token.acknowledged_at),
+    )
+    if settled is None:
+        logger.warning("attempt %d of run %s is stale, its outcome is dropped", run.attempt, run.id)
+        return None
+    announce(settled)
+    return settled
+
+
+def announce(settled: Settled) -> None:
+    """Tell everybody who waits for it that a run has ended."""
+    sink = events.sink()
+    sink.status(settled.run_id, settled.status)
+    if settled.status is Status.FAILED:
+        stop_children(settled.run_id)
+    if settled.parent_id is not None:
+        control.wake_parents({settled.parent_id})
+
+
+def stop_children(run_id: UUID) -> None:
+    """Nobody will read the results of a failed run's children any more."""
+    children = Run.objects.filter(parent_id=run_id, on_parent_stop="cancel").values_list("id", flat=True)
+    request = StopRequest(
+        StopMode.CANCEL, StopSource.PARENT, "", "its parent failed", runs_settings().grace_seconds
+    )
+    stopped = registry.request_stop(list(children), request)
+    executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
+    dispatch.ring_stops(executing, request.reason)
+
+
+def _as_datetime(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+@cache
+def _pid_started_at(pid: int) -> float:
+    return psutil.Process(pid).create_time()

@@ -1,0 +1,81 @@
+"""Ends one prefork child and everything that it started.
+
+Source: internals 1 and 7, "SIGKILL procedure": freeze, look again, mark, kill, wait until it can be reaped, then
+let the pool's own thread replace it. Marked as billiard's `terminate_job` marks it, the message is acknowledged
+and never delivered again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+logger = logging.getLogger(__name__)
+
+PR_SET_CHILD_SUBREAPER = 36
+REAP_TIMEOUT_SECONDS = 10
+
+
+def become_subreaper() -> None:
+    """Keep descendants that detach themselves below this process, so that they are found. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> bool:
+    """SIGKILL a pool child and its descendants. Returns once the process is gone.
+
+    Args:
+        worker: Celery's WorkController.
+        is_still_due: asked once more while the child is frozen and can't begin another run.
+
+    Returns:
+        False if the process is no child of this pool, or the kill is no longer due.
+    """
+    process, _ = worker.pool._pool._process_by_pid(pid)
+    if process is None:
+        return False
+    descriptor = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        if not is_still_due():
+            os.kill(pid, signal.SIGCONT)
+            return False
+        descendants = psutil.Process(pid).children(recursive=True)
+        process._controlled_termination = process._job_terminated = True
+        os.kill(pid, signal.SIGKILL)
+        for descendant in descendants:
+            with suppress(psutil.NoSuchProcess):
+                descendant.kill()
+        _await_death(pid, descriptor)
+    except ProcessLookupError:
+        logger.info("process %d was gone before it was killed", pid)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    replace_child(worker)
+    return True
+
+
+def replace_child(worker: Any) -> None:
+    """Let the pool reap and fork, in its own thread: a child forked elsewhere dies with that thread."""
+    worker.hub.call_soon(worker.pool.maintain_pool)
+
+
+def _await_death(pid: int, descriptor: int | None) -> None:
+    if descriptor is not None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(REAP_TIMEOUT_SECONDS * 1_000)
+        return
+    with suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+        psutil.Process(pid).wait(REAP_TIMEOUT_SECONDS)

@@ -1,0 +1,24 @@
+"""Proof that a worker lives and owns what it runs: renewed by its supervisor, found expired by every reaper."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from uuid import UUID
+
+from django.utils import timezone
+
+from runs.models import Run
+from runs.states import Status
+
+
+def renew(worker: str, run_ids: Collection[UUID], lease_seconds: float) -> int:
+    """Renew the leases of a worker's running runs, and report how many it still owns."""
+    return Run.objects.filter(id__in=run_ids, worker=worker, status=Status.RUNNING).update(
+        lease_expires_at=timezone.now() + timedelta(seconds=lease_seconds)
+    )
+
+
+def list_expired() -> list[Run]:
+    """Running runs whose worker has not been heard of for a whole lease."""
+    return list(Run.objects.filter(status=Status.RUNNING, lease_expires_at__lt=timezone.now())[:1_000])

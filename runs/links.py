@@ -1,0 +1,114 @@
+"""The line between a worker's MainProcess, where the supervisor lives, and the processes that run graphs.
+
+The supervisor opens one inbox before the pool forks. Each child inherits it, and sends back one end of a socket
+pair of its own: on that the supervisor sends stops, and its end of file tells that the child has died. No Redis,
+no database and no file system path is in between. In a thread pool both sides are in one process and no socket is
+needed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from runs import executions
+from runs.tokens import StopOrder
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_BYTES = 65_536
+
+
+class Flag:
+    """One bit that the MainProcess sets and every child reads: shared memory, so that it works across forks."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        self._memory[0] = 1
+
+    def __bool__(self) -> bool:
+        return self._memory[0] == 1
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """Made in the MainProcess before the pool forks; children write into `sender`."""
+
+    worker: str
+    receiver: socket.socket
+    sender: socket.socket
+    stopping: Flag
+
+    @classmethod
+    def open(cls, worker: str) -> Inbox:
+        receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        receiver.setblocking(False)
+        return cls(worker, receiver, sender, Flag())
+
+
+class ChildLink:
+    """A prefork child's side: tells what runs here, and takes stops on a thread of its own."""
+
+    alone = True
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.worker = inbox.worker
+        self._inbox = inbox
+        self._orders, theirs = socket.socketpair()
+        hello = json.dumps({"pid": os.getpid(), "hello": True}).encode()
+        socket.send_fds(inbox.sender, [hello], [theirs.fileno()])
+        theirs.close()
+        threading.Thread(target=self._listen, name="runs-stops", daemon=True).start()
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._inbox.stopping)
+
+    def begun(self, run_id: UUID, attempt: int) -> None:
+        self._tell({"begun": str(run_id), "attempt": attempt})
+
+    def ended(self, run_id: UUID, attempt: int) -> None:
+        self._tell({"ended": str(run_id), "attempt": attempt})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._inbox.sender.send(json.dumps({"pid": os.getpid(), **message}).encode())
+
+    def _listen(self) -> None:
+        with self._orders.makefile("rb") as lines:
+            for line in lines:
+                order = json.loads(line)
+                executions.deliver(StopOrder(UUID(order["run"]), order["attempt"], order["reason"]))
+
+
+class LocalLink:
+    """The same for a pool whose tasks run in the MainProcess itself (threads, solo)."""
+
+    def __init__(self, worker: str, *, alone: bool) -> None:
+        self.worker = worker
+        self.alone = alone
+        self.stopping = threading.Event()
+        self.table: dict[UUID, int] = {}
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.stopping.is_set()
+
+    def begun(self, run_id: UUID, attempt: int) -> None:
+        self.table[run_id] = attempt
+
+    def ended(self, run_id: UUID, attempt: int) -> None:
+        self.table.pop(run_id, None)
+
+
+def encode_order(order: StopOrder) -> bytes:
+    """One line that a `ChildLink` understands."""
+    return json.dumps({"run": str(order.run_id), "attempt": order.attempt, "reason": order.reason}).encode() + b"\n"

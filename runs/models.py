@@ -1,0 +1,239 @@
+"""The tables of the engine: columns and constraints, no behaviour. `registry` is the only writer of a status."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from runs.states import (
+    ACTIVE,
+    CANCELLING,
+    TERMINAL,
+    NodeStatus,
+    OnParentStop,
+    Status,
+    StopMode,
+    StopSource,
+)
+
+PRIORITY_RANGE = range(10)  # higher is sooner
+DEFAULT_PRIORITY = 5
+
+_active = Q(status__in=sorted(ACTIVE))
+_stopping = Q(stop_requested_at__isnull=False)
+
+
+def new_run_id() -> UUID:
+    """A time-ordered id, so that the newest runs lie together in every index."""
+    return uuid7()
+
+
+class Run(models.Model):
+    """One durable request to execute a graph. `id` is also the Celery task id.
+
+    What was asked (`stop_*`) and what happened (`status`) are different columns; the constraints below are the
+    invariants that no writer can break.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_run_id, editable=False)
+    graph = models.CharField(max_length=200)
+    status = models.CharField(max_length=9, choices=Status, default=Status.QUEUED)
+    parent = models.ForeignKey(
+        "self", on_delete=models.CASCADE, null=True, blank=True, related_name="children"
+    )
+    root = models.ForeignKey("self", on_delete=models.CASCADE, related_name="+")
+    # Names the child among its siblings, so that a node that runs again does not start it twice.
+    child_key = models.CharField(max_length=400, null=True, blank=True)  # noqa: DJ001 - null is not a name
+    on_parent_stop = models.CharField(max_length=7, choices=OnParentStop, default=OnParentStop.CANCEL)
+    # The parent is suspended until this child ends.
+    is_awaited = models.BooleanField(default=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="runs"
+    )
+    thread_id = models.CharField(max_length=200)
+    task = models.CharField(max_length=200)  # the Celery task that carries the doorbell
+    queue = models.CharField(max_length=100)
+    priority = models.PositiveSmallIntegerField(default=DEFAULT_PRIORITY)
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001 - null is not a key
+    metadata: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
+
+    input: models.JSONField[Any] = models.JSONField(null=True)
+    output: models.JSONField[Any] = models.JSONField(null=True, blank=True)
+    error: models.JSONField[dict[str, Any] | None] = models.JSONField(null=True, blank=True)
+    # What the graph asked a human by `interrupt()`: interrupt id → value; and what was answered: id → value.
+    questions: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
+    answers: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
+
+    attempt = models.PositiveIntegerField(default=0)
+    resurrections = models.PositiveIntegerField(default=0)
+    worker = models.CharField(max_length=200, blank=True)
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    pid_started_at = models.FloatField(null=True, blank=True)  # seconds since the epoch, with `pid` a process's name
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+
+    current_node = models.CharField(max_length=200, blank=True)
+    progress_done = models.PositiveIntegerField(default=0)
+    progress_total = models.PositiveIntegerField(default=0)  # 0: unknown
+
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
+    stop_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    stop_actor = models.CharField(max_length=200, blank=True)  # who, in words, also where there is no user
+    stop_source = models.CharField(max_length=8, choices=StopSource, blank=True)
+    stop_reason = models.TextField(blank=True)
+    stop_mode = models.CharField(max_length=9, choices=StopMode, blank=True)
+    stop_deadline = models.DateTimeField(null=True, blank=True)  # when it is killed
+    stop_delivered_at = models.DateTimeField(null=True, blank=True)
+    stop_acknowledged_at = models.DateTimeField(null=True, blank=True)
+    stop_gone_at = models.DateTimeField(null=True, blank=True)
+    stop_rung = models.PositiveSmallIntegerField(null=True, blank=True)
+
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    queued_at = models.DateTimeField(default=timezone.now)
+    rung_at = models.DateTimeField(null=True, blank=True)  # the last doorbell that the broker took
+    started_at = models.DateTimeField(null=True, blank=True)
+    last_activity_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        permissions: ClassVar = [
+            ("stop_any_run", "Can stop every run"),
+            ("kill_run", "Can kill a run at once"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["status", "queued_at"], name="run_status_queued"),
+            models.Index(fields=["owner", "-id"], name="run_owner"),
+            models.Index(fields=["graph", "-id"], name="run_graph"),
+            models.Index(fields=["worker"], condition=Q(status=Status.RUNNING), name="run_worker_running"),
+            models.Index(fields=["lease_expires_at"], condition=Q(status=Status.RUNNING), name="run_lease"),
+            models.Index(fields=["stop_deadline"], condition=_active & _stopping, name="run_stopping"),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
+            # Once cancel is accepted, no outcome but cancelled is ever written; and only then is it.
+            models.CheckConstraint(
+                condition=~Q(status__in=[Status.COMPLETED, Status.FAILED]) | ~_stopping,
+                name="run_stop_ends_only_as_cancelled",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.CANCELLED) | _stopping, name="run_cancelled_was_asked"
+            ),
+            # Nothing of an idle run executes, so a stop settles it at once and it is never seen stopping.
+            models.CheckConstraint(
+                condition=~Q(status__in=[Status.QUEUED, Status.WAITING, Status.PAUSED]) | ~_stopping,
+                name="run_idle_is_not_stopping",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=sorted(TERMINAL), finished_at__isnull=False)
+                | (_active & Q(finished_at__isnull=True)),
+                name="run_finished_at_iff_terminal",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    status=Status.RUNNING, lease_expires_at__isnull=False, attempt__gte=1, pid__isnull=False
+                )
+                | (~Q(status=Status.RUNNING) & Q(lease_expires_at__isnull=True)),
+                name="run_lease_iff_running",
+            ),
+            models.CheckConstraint(
+                condition=Q(stop_requested_at__isnull=True, stop_mode="")
+                | (_stopping & Q(stop_mode__in=StopMode.values)),
+                name="run_stop_has_a_mode",
+            ),
+            models.CheckConstraint(
+                condition=Q(priority__lt=len(PRIORITY_RANGE)), name="run_priority_in_range"
+            ),
+            models.UniqueConstraint(fields=["parent", "child_key"], name="run_child_key_unique"),
+            models.UniqueConstraint(fields=["owner", "idempotency_key"], name="run_idempotency_key_unique"),
+            models.UniqueConstraint(
+                fields=["idempotency_key"], condition=Q(owner__isnull=True), name="run_idempotency_key_unowned"
+            ),
+            models.UniqueConstraint(fields=["thread_id"], condition=_active, name="run_thread_has_one_active"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.graph} {self.id}"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def is_stopping(self) -> bool:
+        """A stop was accepted and is not yet proven to have happened."""
+        return not self.is_terminal and self.stop_requested_at is not None
+
+    @property
+    def display_status(self) -> str:
+        return CANCELLING if self.is_stopping else self.status
+
+
+class StatusChange(models.Model):
+    """One status that a run has had, written in the transaction that changed it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="status_changes")
+    status = models.CharField(max_length=9, choices=Status)
+    attempt = models.PositiveIntegerField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.status}"
+
+
+class NodeExecution(models.Model):
+    """One execution of one node by one attempt; `namespace` is LangGraph's, with the subgraphs it lies in."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="nodes")
+    attempt = models.PositiveIntegerField()
+    node = models.CharField(max_length=200)
+    namespace = models.CharField(max_length=1_000, blank=True)
+    step = models.IntegerField(null=True, blank=True)
+    status = models.CharField(max_length=9, choices=NodeStatus)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    error: models.JSONField[dict[str, Any] | None] = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["started_at", "id"]
+        indexes: ClassVar = [models.Index(fields=["run", "started_at"], name="node_run_started")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(status=NodeStatus.RUNNING, finished_at__isnull=True)
+                | (~Q(status=NodeStatus.RUNNING) & Q(finished_at__isnull=False)),
+                name="node_finished_at_iff_ended",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.node} of {self.run_id}"
+
+
+class Worker(models.Model):
+    """One worker's MainProcess, as its supervisor reports it; alive while its heartbeat is fresh."""
+
+    id = models.CharField(primary_key=True, max_length=200)  # Celery's host name and a random part
+    hostname = models.CharField(max_length=200)
+    pid = models.PositiveIntegerField()
+    pool = models.CharField(max_length=40)
+    concurrency = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField(db_index=True)
+    is_stopping = models.BooleanField(default=False)
+
+    class Meta:
+        ordering: ClassVar = ["hostname"]
+
+    def __str__(self) -> str:
+        return self.id

@@ -1,0 +1,131 @@
+"""What node code calls: who am I, how far am I, start children and wait for them.
+
+`from runs import current_run, progress, spawn, join` gives these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from langgraph.config import get_config
+from langgraph.types import interrupt
+
+from runs import control, events, tokens
+from runs.errors import ChildFailed, NotInRun
+from runs.models import DEFAULT_PRIORITY, Run
+from runs.runner import JOIN_MARK
+from runs.states import OnParentStop, Status
+
+
+@dataclass(frozen=True)
+class ChildResult:
+    """How a child ended; `output` is what its graph returned, `error` has `type` and `message`."""
+
+    id: str
+    graph: str
+    status: str
+    output: Any
+    error: dict[str, Any] | None
+
+    @property
+    def completed(self) -> bool:
+        return self.status == Status.COMPLETED
+
+
+def current_run() -> Run:
+    """The run of the calling node.
+
+    Raises:
+        NotInRun.
+    """
+    return control.get(_token("current_run()").run_id)
+
+
+def progress(done: int, total: int) -> None:
+    """Show how far the run is, in units of the graph's choice; does nothing outside a run."""
+    token = tokens.find_token()
+    if token is not None:
+        if not 0 <= done <= total:
+            raise ValueError(f"progress({done}, {total}): done must be between 0 and total")
+        events.sink().progress(token.run_id, token.attempt, done, total)
+
+
+def spawn(
+    graph: str,
+    input: Any,  # noqa: A002 - the design's word
+    *,
+    key: str | None = None,
+    on_parent_stop: str = OnParentStop.CANCEL,
+    priority: int = DEFAULT_PRIORITY,
+    metadata: Mapping[str, Any] | None = None,
+) -> UUID:
+    """Start a child run and return its id.
+
+    A node that runs again, after a `join` or on another worker, gets the same child and starts none twice:
+    children are known by the node's execution and `key`.
+
+    Args:
+        key: names the child within this node; None is its place in the order of the node's spawns.
+
+    Raises:
+        RunCancelled: this run must stop.
+        ParentIsStopping, GraphNotFound, InputRefused, NotInRun.
+    """
+    token = _token("spawn()")
+    token.raise_if_cancelled()
+    node = _node_path()
+    if key is None:
+        key = f"#{token.next_spawn(node)}"
+    child = control.submit(
+        graph,
+        input,
+        parent=token.run_id,
+        child_key=_child_key(node, key),
+        on_parent_stop=on_parent_stop,
+        priority=priority,
+        metadata=metadata,
+    )
+    events.sink().emit(token.run_id, "child.spawned", {"child_id": str(child.id), "graph": graph})
+    return child.id
+
+
+def join(children: Sequence[UUID], *, raise_on_failure: bool = True) -> list[ChildResult]:
+    """Wait until all these children have ended, holding no worker slot meanwhile.
+
+    The node is executed again from its first line when they have, so what stands before a join should be cheap or
+    idempotent; `spawn` is.
+
+    Returns:
+        One result for each child, in the order given.
+
+    Raises:
+        ChildFailed: a child failed or was cancelled, unless `raise_on_failure` is off.
+    """
+    _token("join()").raise_if_cancelled()
+    results = [ChildResult(**result) for result in interrupt({JOIN_MARK: [str(child) for child in children]})]
+    failed = [result for result in results if not result.completed]
+    if failed and raise_on_failure:
+        raise ChildFailed(failed)
+    return results
+
+
+def _token(what: str) -> tokens.CancelToken:
+    token = tokens.find_token()
+    if token is None:
+        raise NotInRun(what)
+    return token
+
+
+def _child_key(node: str, key: str) -> str:
+    """A deep subgraph's path may be longer than the column: then its digest names the child as well."""
+    whole = f"{node}:{key}"
+    return whole if len(whole) <= 400 else sha256(whole.encode()).hexdigest()
+
+
+def _node_path() -> str:
+    # LangGraph's namespace names the node's execution, and is the same when that execution is done again.
+    return str(get_config()["configurable"].get("checkpoint_ns", ""))

@@ -1,0 +1,59 @@
+"""Finds what nobody owns any more: expired leases, lost doorbells, forgotten waiters.
+
+It runs in every supervisor. Each finding is settled by a guarded write, so running it many times at once is safe.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.utils import timezone
+
+from runs import control, dispatch, events, executions, leases, registry
+from runs.conf import runs_settings
+from runs.models import Run
+from runs.states import Status
+
+logger = logging.getLogger(__name__)
+
+
+def reap(*, has_free_slot: bool) -> None:
+    """One round. Doorbells are rung again only by a worker that could run something and was told nothing."""
+    for run in leases.list_expired():
+        recover(run)
+    control.wake_parents(set(registry.list_forgotten_waiters()))
+    if has_free_slot:
+        ring_again()
+
+
+def recover(run: Run) -> None:
+    """Give a run whose process is gone back to the queue, or end it.
+
+    It goes on from its last checkpoint, a few times; a run that was being stopped ends as cancelled.
+    """
+    if run.stop_requested_at is None and run.resurrections < runs_settings().max_resurrections:
+        if registry.requeue(run.id, run.attempt, resurrect=True):
+            logger.warning("the process of run %s was lost, it goes on from its last checkpoint", run.id)
+            events.sink().status(run.id, Status.QUEUED, resurrected=True)
+            dispatch.ring([run.id])
+        return
+    error = {
+        "type": "WorkerLost",
+        "message": f"the process that ran it was lost {run.resurrections + 1} times",
+    }
+    settled = registry.settle(
+        run.id, run.attempt, Status.FAILED, error=None if run.stop_requested_at else error, rung=2
+    )
+    if settled is not None:
+        logger.warning("the process of run %s was lost, it is %s", run.id, settled.status)
+        executions.announce(settled)
+
+
+def ring_again() -> None:
+    """Ring for queued runs that nobody took although a worker is free: their message was lost."""
+    before = timezone.now() - timedelta(seconds=runs_settings().ring_again_seconds)
+    lost = Run.objects.filter(status=Status.QUEUED, queued_at__lt=before).exclude(rung_at__gte=before)
+    for run in lost.order_by("queued_at").only("id", "graph", "task", "queue", "priority")[:100]:
+        logger.info("ringing again for run %s", run.id)
+        dispatch.ring_one(run)

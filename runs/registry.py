@@ -1,0 +1,415 @@
+"""The only writer of `Run.status`.
+
+Every function is one guarded UPDATE, or one transaction around it, and reports whether it landed. False, None and
+the empty list are answers, not errors: another writer got there first, and the caller must drop its own outcome.
+Nothing here sends a message; callers do that after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from runs.errors import IllegalTransition, ParentIsStopping
+from runs.models import Run, StatusChange
+from runs.states import ACTIVE, IDLE, TERMINAL, TRANSITIONS, OnParentStop, Status, StopMode, StopSource
+
+_ACTIVE = sorted(ACTIVE)
+_TERMINAL = sorted(TERMINAL)
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """The process that asks for a run: its worker's id, its pid and the start time that makes the pid unique."""
+
+    worker: str
+    pid: int
+    pid_started_at: float  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Who asks what; `grace_seconds` is the time until the process is killed."""
+
+    mode: StopMode
+    source: StopSource
+    actor: str
+    reason: str
+    grace_seconds: float
+    by_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """One run that a stop reached, and the status it has now."""
+
+    run_id: UUID
+    status: Status
+    parent_id: UUID | None
+
+
+@dataclass(frozen=True)
+class Settled:
+    run_id: UUID
+    status: Status
+    parent_id: UUID | None
+
+
+# --- beginnings -------------------------------------------------------------------------------------------
+
+
+def create(run: Run) -> None:
+    """Insert a queued run.
+
+    Race: the parent's row is locked first, so a child is either seen by the stop of its parent or refused here.
+
+    Raises:
+        ParentIsStopping: the parent has a stop requested, or has ended.
+        IntegrityError: a unique key is taken; the caller knows which of them mean "the same run".
+    """
+    with transaction.atomic():
+        if run.parent_id is not None:
+            parent = Run.objects.select_for_update().only("status", "stop_requested_at").get(id=run.parent_id)
+            if parent.is_terminal or parent.is_stopping:
+                raise ParentIsStopping(run.parent_id, parent.display_status)
+        run.status = Status.QUEUED
+        run.save(force_insert=True)
+        _record([run.id], Status.QUEUED, 0)
+
+
+def create_cancelled(run: Run, request: StopRequest) -> None:
+    """Insert a run that is born cancelled, because its stop came before it."""
+    now = timezone.now()
+    with transaction.atomic():
+        run.status = Status.CANCELLED
+        run.finished_at = now
+        for name, value in _stop_columns(request, now).items():
+            setattr(run, Run._meta.get_field(name).attname, value)
+        run.stop_gone_at = now
+        run.save(force_insert=True)
+        _record([run.id], Status.CANCELLED)
+
+
+def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | None:
+    """Make a queued run the claimant's, by compare-and-set.
+
+    Returns:
+        The run with its new attempt, or None: it is not queued (a repeated doorbell), or it or an ancestor has a
+        stop requested.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        landed = (
+            Run.objects.filter(id=run_id, status=Status.QUEUED, stop_requested_at__isnull=True)
+            .exclude(id__in=_below_a_stop(run_id))
+            .update(
+                status=Status.RUNNING,
+                attempt=F("attempt") + 1,
+                worker=claimant.worker,
+                pid=claimant.pid,
+                pid_started_at=claimant.pid_started_at,
+                lease_expires_at=now + timedelta(seconds=lease_seconds),
+                started_at=Coalesce("started_at", Value(now)),
+                last_activity_at=now,
+            )
+        )
+        if not landed:
+            return None
+        run = Run.objects.get(id=run_id)
+        _record([run_id], Status.RUNNING, run.attempt)
+        return run
+
+
+def _below_a_stop(run_id: UUID) -> list[UUID]:
+    """The run itself, in a list, if an ancestor that takes it along has a stop requested."""
+    return [run_id] if has_stopping_ancestor(run_id) else []
+
+
+def has_stopping_ancestor(run_id: UUID) -> bool:
+    """Whether an ancestor, up to the first that the child was told to outlive, has a stop requested."""
+    table = Run._meta.db_table
+    sql = f"""
+        WITH RECURSIVE above(id, parent_id, on_parent_stop, stop_requested_at) AS (
+            SELECT id, parent_id, on_parent_stop, NULL FROM {table} WHERE id = %s
+            UNION ALL
+            SELECT run.id, run.parent_id, run.on_parent_stop, CAST(run.stop_requested_at AS text)
+            FROM {table} run JOIN above ON run.id = above.parent_id
+            WHERE above.on_parent_stop = '{OnParentStop.CANCEL.value}'
+        )
+        SELECT 1 FROM above WHERE stop_requested_at IS NOT NULL LIMIT 1
+    """  # noqa: S608 - the table's name and a constant
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_as_parameter(run_id)])
+        return cursor.fetchone() is not None
+
+
+# --- ends -------------------------------------------------------------------------------------------------
+
+
+def settle(
+    run_id: UUID,
+    attempt: int,
+    target: Status,
+    *,
+    output: Any = None,
+    error: dict[str, Any] | None = None,
+    acknowledged_at: datetime | None = None,
+    rung: int = 0,
+) -> Settled | None:
+    """Write the outcome of an attempt, once.
+
+    A run with a stop requested ends as cancelled whatever `target` is; its output is kept.
+    """
+    _check(Status.RUNNING, target)
+    now = timezone.now()
+    stopping = Q(stop_requested_at__isnull=False)
+    with transaction.atomic():
+        landed = Run.objects.filter(id=run_id, attempt=attempt, status=Status.RUNNING).update(
+            status=Case(When(stopping, then=Value(Status.CANCELLED)), default=Value(target)),
+            output=output,
+            error=error,
+            finished_at=now,
+            last_activity_at=now,
+            lease_expires_at=None,
+            current_node="",
+            stop_gone_at=Case(When(stopping, then=Value(now))),
+            stop_acknowledged_at=Case(When(stopping, then=Value(acknowledged_at or now))),
+            stop_rung=Case(When(stopping, then=Value(rung))),
+        )
+        if not landed:
+            return None
+        status, parent_id = Run.objects.values_list("status", "parent_id").get(id=run_id)
+        _record([run_id], Status(status), attempt)
+    return Settled(run_id, Status(status), parent_id)
+
+
+def fail_queued(run_id: UUID, error: dict[str, Any]) -> Settled | None:
+    """End a run that can never start, for example because its graph is gone."""
+    now = timezone.now()
+    with transaction.atomic():
+        landed = Run.objects.filter(id=run_id, status=Status.QUEUED).update(
+            status=Status.FAILED, error=error, finished_at=now
+        )
+        if not landed:
+            return None
+        parent_id = Run.objects.values_list("parent_id", flat=True).get(id=run_id)
+        _record([run_id], Status.FAILED)
+    return Settled(run_id, Status.FAILED, parent_id)
+
+
+# --- suspending and waking --------------------------------------------------------------------------------
+
+
+def suspend(run_id: UUID, attempt: int, *, awaited: Iterable[UUID], questions: Mapping[str, Any]) -> bool:
+    """Free the slot until the awaited children have ended and the questions are answered.
+
+    False if the attempt is stale or a stop was requested; the caller then settles. Call `wake` after it: the last
+    child may have ended in between.
+    """
+    with transaction.atomic():
+        landed = Run.objects.filter(
+            id=run_id, attempt=attempt, status=Status.RUNNING, stop_requested_at__isnull=True
+        ).update(
+            status=Status.WAITING,
+            questions=dict(questions),
+            answers={},
+            lease_expires_at=None,
+            last_activity_at=timezone.now(),
+        )
+        if not landed:
+            return False
+        Run.objects.filter(parent_id=run_id, id__in=list(awaited)).update(is_awaited=True)
+        _record([run_id], Status.WAITING, attempt)
+    return True
+
+
+def wake(run_id: UUID) -> bool:
+    """Queue a waiting run that no longer waits for anything; safe to call at any time."""
+    with transaction.atomic():
+        landed = _ready_to_wake().filter(id=run_id).update(status=Status.QUEUED, queued_at=timezone.now())
+        if landed:
+            _record([run_id], Status.QUEUED)
+    return bool(landed)
+
+
+def list_forgotten_waiters() -> list[UUID]:
+    """Waiting runs that nobody woke, because the process that should have died first."""
+    return list(_ready_to_wake().values_list("id", flat=True)[:1_000])
+
+
+def _ready_to_wake() -> QuerySet[Run]:
+    awaited = Run.objects.filter(parent_id=OuterRef("id"), is_awaited=True, status__in=_ACTIVE)
+    return Run.objects.filter(Q(questions={}) | ~Q(answers={}), ~Exists(awaited), status=Status.WAITING)
+
+
+def answer(run_id: UUID, answers: Mapping[str, Any]) -> bool:
+    """Keep the answers to a waiting run's questions, once. Call `wake` after it."""
+    return bool(
+        Run.objects.filter(id=run_id, status=Status.WAITING, answers={})
+        .exclude(questions={})
+        .update(answers=dict(answers))
+    )
+
+
+def requeue(run_id: UUID, attempt: int, *, resurrect: bool) -> bool:
+    """Give the run of a lost attempt back to the queue, to go on from its last checkpoint."""
+    with transaction.atomic():
+        landed = Run.objects.filter(
+            id=run_id, attempt=attempt, status=Status.RUNNING, stop_requested_at__isnull=True
+        ).update(
+            status=Status.QUEUED,
+            queued_at=timezone.now(),
+            lease_expires_at=None,
+            rung_at=None,
+            resurrections=F("resurrections") + (1 if resurrect else 0),
+        )
+        if landed:
+            _record([run_id], Status.QUEUED, attempt)
+    return bool(landed)
+
+
+def list_results(run_ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """How children ended, in the order asked for, as `join` gives it to its node: id, graph, status, output, error."""
+    found = {
+        row["id"]: {**row, "id": str(row["id"])}
+        for row in Run.objects.filter(id__in=run_ids).values("id", "graph", "status", "output", "error")
+    }
+    return [found[run_id] for run_id in run_ids if run_id in found]
+
+
+# --- stops ------------------------------------------------------------------------------------------------
+
+
+def request_stop(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = True) -> list[Stopped]:
+    """Ask runs, and with `cascade` everything below them, to stop.
+
+    Idle runs are cancelled on the spot. What had ended by itself is left alone, with everything below it. A run that was asked before keeps its first reason and is not in the
+    answer; `escalate` climbs for it.
+
+    Race: the recursive statement is repeated until it reaches nothing new. A child that was being inserted
+    meanwhile either was committed, and is found by the next round, or is refused by `create`, which waits for the
+    parent's row.
+    """
+    reached: dict[UUID, Stopped] = {}
+    with transaction.atomic():
+        while True:
+            found = _request_stop_once(run_ids, request, cascade=cascade)
+            if not found:
+                break
+            reached.update((stopped.run_id, stopped) for stopped in found)
+        cancelled = [stopped.run_id for stopped in reached.values() if stopped.status is Status.CANCELLED]
+        _record(cancelled, Status.CANCELLED)
+    return list(reached.values())
+
+
+def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool) -> list[Stopped]:
+    if not run_ids:
+        return []
+    now = timezone.now()
+    columns = _stop_columns(request, now)
+    fields = [Run._meta.get_field(name) for name in columns]
+    table = Run._meta.db_table
+    idle = ", ".join(f"'{status.value}'" for status in sorted(IDLE))
+    active = ", ".join(f"'{status.value}'" for status in _ACTIVE)
+    sql = f"""
+        WITH RECURSIVE tree(id) AS (
+            SELECT id FROM {table} WHERE id IN ({", ".join(["%s"] * len(run_ids))})
+            AND (status IN ({active}) OR stop_requested_at IS NOT NULL)
+            UNION
+            SELECT child.id FROM {table} child JOIN tree ON child.parent_id = tree.id
+            WHERE %s AND child.on_parent_stop = '{OnParentStop.CANCEL.value}'
+        )
+        UPDATE {table} SET
+            {", ".join(f"{field.column} = %s" for field in fields)},
+            status = CASE WHEN status IN ({idle}) THEN '{Status.CANCELLED.value}' ELSE status END,
+            finished_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END,
+            stop_gone_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END
+        WHERE id IN (SELECT id FROM tree) AND status IN ({active}) AND stop_requested_at IS NULL
+        RETURNING id, status, parent_id
+    """  # noqa: S608 - names of columns and constants; every value is a parameter
+    values = [
+        field.get_db_prep_save(value, connection) for field, value in zip(fields, columns.values(), strict=True)
+    ]
+    moment = Run._meta.get_field("finished_at").get_db_prep_save(now, connection)
+    parameters = [*map(_as_parameter, run_ids), cascade, *values, moment, moment]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        rows = cursor.fetchall()
+    return [Stopped(_as_uuid(row[0]), Status(row[1]), row[2] and _as_uuid(row[2])) for row in rows]
+
+
+def escalate(run_ids: Sequence[UUID], *, mode: StopMode, deadline: datetime, cascade: bool = True) -> list[UUID]:
+    """Bring the kill of runs that are already stopping forward; never puts it off."""
+    with transaction.atomic():
+        ids = list_tree(run_ids) if cascade else list(run_ids)
+        later = Run.objects.select_for_update().filter(
+            id__in=ids, status=Status.RUNNING, stop_requested_at__isnull=False, stop_deadline__gt=deadline
+        )
+        reached = list(later.values_list("id", flat=True))
+        Run.objects.filter(id__in=reached).update(stop_mode=mode, stop_deadline=deadline)
+    return reached
+
+
+def list_tree(run_ids: Sequence[UUID]) -> list[UUID]:
+    """The runs and all below them that a stop takes along."""
+    found = list(run_ids)
+    level = found
+    while level:
+        level = list(
+            Run.objects.filter(parent_id__in=level, on_parent_stop=OnParentStop.CANCEL).values_list("id", flat=True)
+        )
+        found.extend(level)
+    return found
+
+
+def mark_delivered(run_ids: Sequence[UUID], at: datetime) -> None:
+    """Record that the process which runs the graph has been told."""
+    Run.objects.filter(id__in=run_ids, status=Status.RUNNING, stop_delivered_at__isnull=True).update(
+        stop_delivered_at=at
+    )
+
+
+def _stop_columns(request: StopRequest, now: datetime) -> dict[str, Any]:
+    return {
+        "stop_requested_at": now,
+        "stop_by": request.by_id,
+        "stop_actor": request.actor[:200],
+        "stop_source": request.source.value,
+        "stop_reason": request.reason,
+        "stop_mode": request.mode.value,
+        "stop_deadline": now + timedelta(seconds=request.grace_seconds),
+    }
+
+
+# --- helpers ----------------------------------------------------------------------------------------------
+
+
+def _record(run_ids: Sequence[UUID], status: Status, attempt: int | None = None) -> None:
+    if attempt is None:
+        attempts = dict(Run.objects.filter(id__in=run_ids).values_list("id", "attempt"))
+    else:
+        attempts = dict.fromkeys(run_ids, attempt)
+    StatusChange.objects.bulk_create(
+        [StatusChange(run_id=run_id, status=status, attempt=attempts[run_id]) for run_id in run_ids]
+    )
+
+
+def _check(source: Status, target: Status) -> None:
+    if target not in TRANSITIONS[source]:
+        raise IllegalTransition(source, target)
+
+
+def _as_parameter(run_id: UUID) -> Any:
+    return Run._meta.pk.get_db_prep_value(run_id, connection)
+
+
+def _as_uuid(value: Any) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)

@@ -1,0 +1,67 @@
+"""A run as JSON, the same for the command line, the API and `get_active_graphs`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from runs.models import Run
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """Times are ISO 8601 in UTC; `idle_seconds` is the time since the last sign of life, None once it ended."""
+    return {
+        "id": str(run.id),
+        "graph": run.graph,
+        "status": run.display_status,
+        "parent_id": str(run.parent_id) if run.parent_id else None,
+        "root_id": str(run.root_id),
+        "owner": str(run.owner) if run.owner else None,
+        "thread_id": run.thread_id,
+        "attempt": run.attempt,
+        "input": run.input,
+        "output": run.output,
+        "error": run.error,
+        "questions": run.questions,
+        "current_node": run.current_node or None,
+        "progress": {"done": run.progress_done, "total": run.progress_total},
+        "created_at": _time(run.created_at),
+        "started_at": _time(run.started_at),
+        "finished_at": _time(run.finished_at),
+        "last_activity_at": _time(run.last_activity_at),
+        "idle_seconds": _idle_seconds(run),
+        "worker": run.worker or None,
+        "priority": run.priority,
+        "metadata": run.metadata,
+        "stop": _stop(run),
+    }
+
+
+def _stop(run: Run) -> dict[str, Any] | None:
+    if run.stop_requested_at is None:
+        return None
+    return {
+        "requested_at": _time(run.stop_requested_at),
+        "by": run.stop_actor or None,
+        "source": run.stop_source,
+        "reason": run.stop_reason,
+        "mode": run.stop_mode,
+        "deadline": _time(run.stop_deadline),
+        "rung": run.stop_rung,
+        "delivered_at": _time(run.stop_delivered_at),
+        "acknowledged_at": _time(run.stop_acknowledged_at),
+        "gone_at": _time(run.stop_gone_at),
+    }
+
+
+def _idle_seconds(run: Run) -> float | None:
+    if run.is_terminal:
+        return None
+    since = run.last_activity_at or run.queued_at
+    return round((timezone.now() - since).total_seconds(), 3)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat().replace("+00:00", "Z") if moment else None

@@ -1,0 +1,254 @@
+"""Drives one attempt of one run through LangGraph: the only module that calls a graph.
+
+It runs in an OS thread of its own and knows nothing of queues and stops: it is given a token and a checkpointer and
+says how the graph ended. `executions` starts it and settles what it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.utils import timezone
+from langchain_core.callbacks import BaseCallbackHandler
+from langgraph.errors import GraphBubbleUp, GraphDrained
+from langgraph.runtime import RunControl
+from langgraph.types import Command
+
+from runs import catalog, checkpoints, events, registry, tokens
+from runs.errors import RunCancelled
+from runs.jsonable import as_json
+from runs.models import NodeExecution, Run
+from runs.states import NodeStatus, Status
+
+logger = logging.getLogger(__name__)
+
+# Marks the interrupt of a `join`, so that it is told apart from a question to a human.
+JOIN_MARK = "__runs_join__"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended. For WAITING: what it waits for."""
+
+    status: Status
+    output: Any = None
+    error: dict[str, Any] | None = None
+    awaited: tuple[UUID, ...] = ()
+    questions: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Boundaries(BaseCallbackHandler):
+    """LangChain's callbacks as boundaries: on entry of every node, LLM call, tool call and retrieval, a stopping run
+    stops. A call that is under way ends naturally.
+
+    LangGraph calls it from the OS thread of the node itself (`run_inline`), also in parallel branches.
+    """
+
+    raise_error = True
+    run_inline = True
+
+    def __init__(self, run: Run, token: tokens.CancelToken, sink: events.EventSink) -> None:
+        self.run = run
+        self.token = token
+        self.sink = sink
+        self.home = threading.get_ident()
+        self.nodes: dict[UUID, NodeExecution] = {}
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.token.raise_if_cancelled()
+        metadata = metadata or {}
+        if name is None or metadata.get("langgraph_node") != name or not _is_node(kwargs.get("tags") or ()):
+            return
+        namespace = str(metadata.get("langgraph_checkpoint_ns", ""))
+        self.token.begin_node(namespace)
+        execution = NodeExecution(
+            id=run_id,
+            run_id=self.run.id,
+            attempt=self.run.attempt,
+            node=name[:200],
+            namespace=namespace[:1_000],
+            step=metadata.get("langgraph_step"),
+            status=NodeStatus.RUNNING,
+            started_at=timezone.now(),
+        )
+        self.nodes[run_id] = execution
+        self.sink.node_changed(execution)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end_node(run_id, NodeStatus.FINISHED)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        if isinstance(error, RunCancelled | asyncio.CancelledError | GraphDrained):
+            self._end_node(run_id, NodeStatus.CANCELLED)
+        elif isinstance(error, GraphBubbleUp):
+            self._end_node(run_id, NodeStatus.SUSPENDED)
+        else:
+            self._end_node(run_id, NodeStatus.FAILED, events.as_error(error))
+
+    def on_llm_start(self, *args: Any, **kwargs: Any) -> None:
+        self.token.raise_if_cancelled()
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+        self.token.raise_if_cancelled()
+
+    def on_tool_start(self, *args: Any, **kwargs: Any) -> None:
+        self.token.raise_if_cancelled()
+
+    def on_retriever_start(self, *args: Any, **kwargs: Any) -> None:
+        self.token.raise_if_cancelled()
+
+    def end_open_nodes(self, status: NodeStatus) -> None:
+        """Close what never told its end, because a BaseException went past LangChain's callbacks."""
+        for run_id in list(self.nodes):
+            self._end_node(run_id, status)
+
+    def _end_node(self, run_id: UUID, status: NodeStatus, error: dict[str, Any] | None = None) -> None:
+        execution = self.nodes.pop(run_id, None)
+        if execution is None:
+            return
+        execution.status = status
+        execution.finished_at = timezone.now()
+        execution.error = error
+        self.sink.node_changed(execution)
+        if threading.get_ident() != self.home:
+            # LangGraph's pool ends with the graph; what its OS threads opened must be closed in them.
+            connections.close_all()
+
+
+def _is_node(tags: Any) -> bool:
+    return any(tag.startswith("graph:step:") for tag in tags)
+
+
+class GraphThread(threading.Thread):
+    """The OS thread in which one attempt's graph runs; `outcome` is there once it has been joined."""
+
+    def __init__(self, run: Run, token: tokens.CancelToken) -> None:
+        super().__init__(name=f"run-{run.id}", daemon=True)
+        self.run_row = run
+        self.token = token
+        self.control = RunControl()
+        self.outcome = Outcome(Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"})
+        self._context = contextvars.copy_context()
+
+    def stop(self, reason: str) -> None:
+        """Rung 0: the graph leaves at its next boundary. Safe to call from any thread, any number of times."""
+        self.control.request_drain(reason or "cancelled")
+        self.token.request(reason)
+
+    def run(self) -> None:
+        self._context.run(self._run)
+
+    def _run(self) -> None:
+        tokens.enter(self.token, alone=False)
+        boundaries = Boundaries(self.run_row, self.token, events.sink())
+        try:
+            self.outcome = drive(self.run_row, self.token, self.control, boundaries)
+            boundaries.end_open_nodes(NodeStatus.CANCELLED)
+        except (RunCancelled, GraphDrained):
+            self.token.acknowledge()
+            boundaries.end_open_nodes(NodeStatus.CANCELLED)
+            self.outcome = Outcome(Status.CANCELLED)
+        except BaseException as error:  # noqa: BLE001 - the outcome of the attempt is settled from it
+            boundaries.end_open_nodes(NodeStatus.FAILED)
+            self.outcome = Outcome(Status.FAILED, error=events.as_error(error))
+            logger.warning("run %s of graph %s failed", self.run_row.id, self.run_row.graph, exc_info=error)
+        finally:
+            connections.close_all()
+
+
+def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: Boundaries) -> Outcome:
+    """Run or resume the graph in the calling OS thread until it ends, suspends or is stopped."""
+    config = _config(run, token, boundaries)
+    found = catalog.load(run.graph)
+    if catalog.is_factory(found) or _is_async(found):
+        return asyncio.run(_drive_async(run, found, config, control))
+    graph = _equip(found)
+    snapshot = graph.get_state(config) if run.attempt > 1 else None
+    entry = _entry(run, snapshot)
+    output = graph.invoke(entry, config, control=control, durability="sync")
+    return _outcome(output)
+
+
+async def _drive_async(run: Run, found: Any, config: dict[str, Any], control: RunControl) -> Outcome:
+    async with AsyncExitStack() as stack:
+        if catalog.is_factory(found):
+            found = await catalog.open_async(run.graph, found, config, stack)
+        graph = _equip(found)
+        snapshot = await graph.aget_state(config) if run.attempt > 1 else None
+        entry = await sync_to_async(_entry)(run, snapshot)
+        return _outcome(await graph.ainvoke(entry, config, control=control, durability="sync"))
+
+
+def _config(run: Run, token: tokens.CancelToken, boundaries: Boundaries) -> dict[str, Any]:
+    return {
+        "configurable": {"thread_id": run.thread_id, "run_id": str(run.id), "cancel_token": token},
+        "callbacks": [boundaries],
+        "metadata": {"run_id": str(run.id), "attempt": run.attempt},
+        "run_name": run.graph,
+        "run_id": uuid4(),
+    }
+
+
+def _equip(graph: Any) -> Any:
+    """The graph with our checkpointer, and with a store whose accesses are boundaries."""
+    store = checkpoints.guarded(graph.store) if graph.store is not None else checkpoints.default_store()
+    return graph.copy(update={"checkpointer": checkpoints.checkpointer(), "store": store})
+
+
+def _entry(run: Run, snapshot: Any) -> Any:
+    """What to invoke the graph with: its input, the answers to what it waits for, or None to go on."""
+    if snapshot is None or (snapshot.metadata or {}).get("run_id") != str(run.id):
+        return run.input
+    pending = [interrupt for task in snapshot.tasks for interrupt in task.interrupts]
+    answers = {key: value for key, value in run.answers.items() if key in {item.id for item in pending}}
+    for item in pending:
+        if is_join(item.value):
+            results = registry.list_results([UUID(child) for child in item.value[JOIN_MARK]])
+            if all(Status(result["status"]).is_terminal for result in results):
+                answers[item.id] = results
+    return Command(resume=answers) if answers else None
+
+
+def _outcome(output: Any) -> Outcome:
+    interrupts = output.get("__interrupt__", ()) if isinstance(output, dict) else ()
+    if not interrupts:
+        return Outcome(Status.COMPLETED, output=as_json(output))
+    joins = [item for item in interrupts if is_join(item.value)]
+    questions = {item.id: as_json(item.value) for item in interrupts if not is_join(item.value)}
+    awaited = tuple(UUID(child) for item in joins for child in item.value[JOIN_MARK])
+    return Outcome(Status.WAITING, awaited=awaited, questions=questions)
+
+
+def is_join(value: Any) -> bool:
+    return isinstance(value, dict) and JOIN_MARK in value
+
+
+def _is_async(graph: Any) -> bool:
+    """Whether some node, here or in a subgraph, has no sync form."""
+    for node in graph.nodes.values():
+        bound = node.bound
+        if hasattr(bound, "nodes"):
+            if _is_async(bound):
+                return True
+        elif getattr(bound, "func", bound) is None:
+            return True
+    return False

@@ -1,0 +1,355 @@
+"""Lives in each worker's MainProcess, outside the processes that run graphs: delivers stops, kills what does not
+stop in time, renews leases, reports the worker's heartbeat, and reaps.
+
+One thread does it all, woken by doorbells (Redis, through a second thread), by the children's messages and by the
+clock. It keeps its own table of what runs where; Celery's is not reliable enough.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.utils import timezone
+
+from runs import connections as redis_connections
+from runs import control, executions, killing, leases, reaper, registry
+from runs.conf import runs_settings
+from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
+from runs.models import Run, Worker
+from runs.registry import StopRequest
+from runs.states import Status, StopMode, StopSource
+from runs.tokens import StopOrder
+
+logger = logging.getLogger(__name__)
+
+# Held while this process has a database connection open, and taken by every fork: a child never inherits a SQLite
+# connection, whose file locks it would break.
+_fork_gate = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_fork_gate.acquire, after_in_parent=_fork_gate.release, after_in_child=_fork_gate.release
+    )
+
+
+@contextmanager
+def database() -> Iterator[None]:
+    """A stretch of database work in a process that forks."""
+    with _fork_gate:
+        try:
+            yield
+        finally:
+            connections.close_all()
+
+
+@dataclass
+class Child:
+    """A prefork child as it has reported itself."""
+
+    pid: int
+    orders: socket.socket
+    run_id: UUID | None = None
+    attempt: int = 0
+
+
+class Supervisor:
+    """One worker's supervisor. `start` is called once the pool exists; everything else happens in its thread."""
+
+    def __init__(self, worker_id: str, hostname: str, link: Inbox | LocalLink) -> None:
+        self.worker_id = worker_id
+        self.hostname = hostname
+        self.link = link
+        self.celery_worker: Any = None
+        self.children: dict[int, Child] = {}
+        self.delivered: dict[UUID, int] = {}  # run id → attempt that was told
+        self.deadlines: dict[UUID, float] = {}  # run id → time.monotonic() of its kill
+        self.selector = selectors.DefaultSelector()
+        self._bell_out, self._bell_in = socket.socketpair()
+        self._rung: list[tuple[list[UUID], str]] = []
+        self._lock = threading.Lock()
+        self._shutdown_asked = threading.Event()
+        self._shutdown_done = False
+        self._kill_all = threading.Event()
+        self._started_at = timezone.now()
+        self._next_poll = self._next_heartbeat = 0.0
+        self._last_renewal = time.monotonic()
+
+    # --- called from other threads ---
+
+    def start(self, celery_worker: Any) -> None:
+        self.celery_worker = celery_worker
+        self.selector.register(self._bell_out, selectors.EVENT_READ, self._on_bell)
+        if isinstance(self.link, Inbox):
+            self.selector.register(self.link.receiver, selectors.EVENT_READ, self._on_message)
+        threading.Thread(target=self._run, name="runs-supervisor", daemon=True).start()
+        threading.Thread(target=self._listen, name="runs-doorbells", daemon=True).start()
+
+    def begin_shutdown(self) -> None:
+        """Stop every run of this worker. Called inside a signal handler: only sets flags."""
+        self.link.stopping.set()
+        self._shutdown_asked.set()
+        self._ring()
+
+    def kill_everything(self, timeout_seconds: float = 3.0) -> None:
+        """The second signal: kill what still runs, and wait until it is gone."""
+        self.begin_shutdown()
+        self._kill_all.set()
+        self._ring()
+        ends = time.monotonic() + timeout_seconds
+        while self._table() and time.monotonic() < ends:
+            time.sleep(0.02)
+
+    def retire(self) -> None:
+        """The worker has ended in good order: it is alive no more."""
+        with database():
+            Worker.objects.filter(id=self.worker_id).delete()
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._round()
+            except Exception:
+                logger.exception("the supervisor's round failed, it goes on")
+                time.sleep(0.2)
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        due = min([self._next_poll, self._next_heartbeat, *self.deadlines.values()])
+        for key, _ in self.selector.select(max(0.0, min(due - now, 1.0))):
+            key.data(key.fileobj)
+        if self._shutdown_asked.is_set() and not self._shutdown_done:
+            self._stop_own_runs()
+        now = time.monotonic()
+        if now >= self._next_poll:
+            self._next_poll = now + runs_settings().supervisor_poll_seconds
+            self._look_at_stops()
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + runs_settings().heartbeat_seconds
+            self._beat()
+        self._kill_overdue()
+
+    def _on_bell(self, bell: socket.socket) -> None:
+        bell.recv(MESSAGE_BYTES)
+        with self._lock:
+            rung, self._rung = self._rung, []
+        for run_ids, reason in rung:
+            for run_id in run_ids:
+                # The truth is read below; the graph is told before, because the message is enough for that.
+                self._tell(run_id, reason)
+        self._next_poll = 0.0
+
+    def _on_message(self, receiver: socket.socket) -> None:
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(receiver, MESSAGE_BYTES, 1)
+            except BlockingIOError:
+                return
+            message = json.loads(data)
+            if "hello" in message:
+                self._meet(message["pid"], descriptors[0])
+                continue
+            child = self.children.get(message["pid"])
+            if child is None:
+                continue
+            if "begun" in message:
+                child.run_id, child.attempt = UUID(message["begun"]), message["attempt"]
+                self._next_poll = 0.0  # its stop may have come before its beginning
+            elif child.run_id == UUID(message["ended"]):
+                self._forget(child.run_id)
+                child.run_id = None
+
+    def _meet(self, pid: int, descriptor: int) -> None:
+        child = Child(pid, socket.socket(fileno=descriptor))
+        self.children[pid] = child
+        self.selector.register(child.orders, selectors.EVENT_READ, lambda _: self._on_line_end(child))
+
+    def _on_line_end(self, child: Child) -> None:
+        """The child's end of its line is closed: it has died."""
+        self._drop(child)
+        if child.run_id is not None:
+            self._lose(child.run_id, child.attempt)
+
+    def _drop(self, child: Child) -> None:
+        if self.children.get(child.pid) is child:
+            del self.children[child.pid]
+            self.selector.unregister(child.orders)
+            child.orders.close()
+
+    def _lose(self, run_id: UUID, attempt: int) -> None:
+        self._forget(run_id)
+        if self.celery_worker.pool is not None:
+            killing.replace_child(self.celery_worker)
+        with database():
+            run = Run.objects.filter(id=run_id, attempt=attempt, status=Status.RUNNING).first()
+            if run is not None:
+                reaper.recover(run)
+
+    def _table(self) -> dict[UUID, int]:
+        """Run id → attempt of everything that executes in this worker."""
+        if isinstance(self.link, LocalLink):
+            return dict(self.link.table)
+        return {child.run_id: child.attempt for child in list(self.children.values()) if child.run_id}
+
+    def _forget(self, run_id: UUID) -> None:
+        self.delivered.pop(run_id, None)
+        self.deadlines.pop(run_id, None)
+
+    # --- stops ---
+
+    def _look_at_stops(self) -> None:
+        table = self._table()
+        if not table:
+            return
+        with database():
+            stopping = list(
+                Run.objects.filter(
+                    id__in=table, worker=self.worker_id, status=Status.RUNNING, stop_requested_at__isnull=False
+                ).only("id", "attempt", "stop_reason", "stop_deadline", "stop_delivered_at")
+            )
+            for run in stopping:
+                self._tell(run.id, run.stop_reason)
+                left = (run.stop_deadline - timezone.now()).total_seconds() if run.stop_deadline else 0.0
+                self.deadlines[run.id] = time.monotonic() + max(0.0, left)
+            fresh = [run.id for run in stopping if run.stop_delivered_at is None and run.id in self.delivered]
+            if fresh:
+                registry.mark_delivered(fresh, timezone.now())
+
+    def _tell(self, run_id: UUID, reason: str) -> None:
+        attempt = self._table().get(run_id)
+        if attempt is None or self.delivered.get(run_id) == attempt:
+            return
+        order = StopOrder(run_id, attempt, reason)
+        if isinstance(self.link, LocalLink):
+            if executions.deliver(order):
+                self.delivered[run_id] = attempt
+            return
+        for child in self.children.values():
+            if child.run_id == run_id:
+                child.orders.sendall(encode_order(order))
+                self.delivered[run_id] = attempt
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        overdue = self._table() if self._kill_all.is_set() else [key for key, at in self.deadlines.items() if at <= now]
+        for run_id in list(overdue):
+            self._kill(run_id)
+
+    def _kill(self, run_id: UUID) -> None:
+        child = next((child for child in self.children.values() if child.run_id == run_id), None)
+        if child is None:
+            # A thread pool has no process to kill; its run stops at its next boundary.
+            self.deadlines.pop(run_id, None)
+            return
+        attempt = child.attempt
+
+        def is_still_due() -> bool:
+            if isinstance(self.link, Inbox):
+                self._on_message(self.link.receiver)
+            return child.run_id == run_id and child.attempt == attempt
+
+        logger.warning("run %s did not stop in time, its process %d is killed", run_id, child.pid)
+        if not killing.kill_child(self.celery_worker, child.pid, is_still_due=is_still_due):
+            self.deadlines.pop(run_id, None)
+            return
+        self._drop(child)
+        self._forget(run_id)
+        child.run_id = None
+        with database():
+            settled = registry.settle(run_id, attempt, Status.CANCELLED, rung=2)
+            if settled is not None:
+                executions.announce(settled)
+
+    def _stop_own_runs(self) -> None:
+        self._shutdown_done = True
+        grace = 0.0 if self._kill_all.is_set() else runs_settings().grace_seconds
+        request = StopRequest(
+            StopMode.CANCEL, StopSource.SHUTDOWN, self.hostname, "the worker is shutting down", grace
+        )
+        with database():
+            control.stop_runs(list(self._table()), request)
+            Worker.objects.filter(id=self.worker_id).update(is_stopping=True)
+        self._next_poll = 0.0
+
+    # --- heartbeat ---
+
+    def _beat(self) -> None:
+        lease_seconds = runs_settings().lease_seconds
+        table = self._table()
+        try:
+            with database():
+                leases.renew(self.worker_id, table, lease_seconds)
+                self._last_renewal = time.monotonic()
+                self._report()
+                reaper.reap(has_free_slot=self._has_free_slot(table))
+        except DatabaseError as error:
+            logger.warning("the supervisor could not reach the database: %s", error)
+            if time.monotonic() - self._last_renewal > lease_seconds - runs_settings().heartbeat_seconds:
+                self._fence(table)
+
+    def _fence(self, table: dict[UUID, int]) -> None:
+        """Another worker may soon take over what runs here: end it before its leases do."""
+        for child in list(self.children.values()):
+            if child.run_id in table:
+                logger.error("leases can't be renewed, process %d of run %s is killed", child.pid, child.run_id)
+                killing.kill_child(self.celery_worker, child.pid, is_still_due=lambda: True)
+                self._forget(child.run_id)
+                self._drop(child)
+
+    def _report(self) -> None:
+        Worker.objects.update_or_create(
+            id=self.worker_id,
+            defaults={
+                "hostname": self.hostname,
+                "pid": os.getpid(),
+                "pool": type(self.celery_worker.pool).__module__.rpartition(".")[2],
+                "concurrency": self.celery_worker.concurrency,
+                "started_at": self._started_at,
+                "heartbeat_at": timezone.now(),
+                "is_stopping": self._shutdown_asked.is_set(),
+            },
+        )
+
+    def _has_free_slot(self, table: dict[UUID, int]) -> bool:
+        from celery.worker import state
+
+        busy = max(len(table), len(state.active_requests))
+        return not self._shutdown_asked.is_set() and busy < self.celery_worker.concurrency
+
+    # --- doorbells ---
+
+    def _ring(self) -> None:
+        self._bell_in.send(b"!")
+
+    def _listen(self) -> None:
+        """Wait for doorbells for ever; while Redis is away the supervisor polls the database."""
+        pause = 0.1
+        while True:
+            try:
+                pubsub = redis_connections.subscriber()
+                self._ring()  # what was rung before the subscription is found by looking
+                pause = 0.1
+                for message in pubsub.listen():
+                    body = json.loads(message["data"])
+                    with self._lock:
+                        self._rung.append(([UUID(run_id) for run_id in body["runs"]], body["reason"]))
+                    self._ring()
+            except (redis_connections.RedisError, OSError) as error:
+                logger.warning("doorbells are away, stops are found by polling: %s", error)
+            except (ValueError, KeyError, TypeError):
+                logger.exception("a doorbell could not be read")
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)

@@ -1,0 +1,173 @@
+"""What node code asks: must I stop? And who am I?
+
+A token belongs to one attempt of one run. The runner puts it in a context variable, so that every node, also one
+that LangGraph runs in its own pool, finds it; `executions` sets it when a stop arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from uuid import UUID
+
+from runs.errors import RunCancelled
+
+
+@dataclass(frozen=True)
+class StopOrder:
+    """What the supervisor tells the process that runs a graph."""
+
+    run_id: UUID
+    attempt: int
+    reason: str
+
+
+class CancelToken:
+    """Tells one attempt whether it must stop.
+
+    Safe to call from any thread: a stop is one `Event`, set once and never cleared; the reason is written before
+    it. The list of waiters has a lock of its own.
+    """
+
+    def __init__(self, run_id: UUID, attempt: int) -> None:
+        self.run_id = run_id
+        self.attempt = attempt
+        self.reason = ""
+        self.requested_at: float | None = None  # time.monotonic()
+        self.acknowledged_at: float | None = None  # time.time() of the first boundary that raised
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._waiters: list[Callable[[], None]] = []
+        self._spawned: Counter[str] = Counter()
+
+    def request(self, reason: str) -> None:
+        """Make every boundary raise from now on. A second request changes nothing."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self.reason = reason
+            self.requested_at = time.monotonic()
+            self._event.set()
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake()
+
+    def should_stop(self) -> bool:
+        return self._event.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `RunCancelled` if this run must stop."""
+        if self._event.is_set():
+            self.acknowledge()
+            raise RunCancelled(self.run_id, self.reason)
+
+    def acknowledge(self) -> None:
+        if self.acknowledged_at is None:
+            self.acknowledged_at = time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, or raise `RunCancelled` as soon as the run must stop."""
+        self._event.wait(seconds)
+        self.raise_if_cancelled()
+
+    async def asleep(self, seconds: float) -> None:
+        """`sleep` for async nodes: the event loop goes on."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop has been closed: nobody sleeps there any more
+                loop.call_soon_threadsafe(stopped.set)
+
+        self.when_requested(wake)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), seconds)
+        finally:
+            self.forget(wake)
+        self.raise_if_cancelled()
+
+    def begin_node(self, node: str) -> None:
+        """Count the node's spawns from 1 again: it is executed anew, for example by a retry policy."""
+        with self._lock:
+            self._spawned.pop(node, None)
+
+    def next_spawn(self, node: str) -> int:
+        """The place of the next child among those that this execution of the node spawns, from 1."""
+        with self._lock:
+            self._spawned[node] += 1
+            return self._spawned[node]
+
+    def when_requested(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once, from the thread that requests the stop, or now if it was requested already."""
+        with self._lock:
+            if not self._event.is_set():
+                self._waiters.append(wake)
+                return
+        wake()
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        with self._lock, suppress(ValueError):
+            self._waiters.remove(wake)
+
+
+_current: ContextVar[CancelToken | None] = ContextVar("runs_current_token", default=None)
+# An OS thread that a node starts by itself has an empty context. A prefork child runs one run at a time, so there
+# the run is known all the same.
+_only: CancelToken | None = None
+
+
+def find_token() -> CancelToken | None:
+    """The token of the run whose node is asking; None outside any run."""
+    return _current.get() or _only
+
+
+def enter(token: CancelToken, *, alone: bool) -> None:
+    """Make the token the current context's, and the whole process's if no other run can be in it."""
+    global _only
+    _current.set(token)
+    if alone:
+        _only = token
+
+
+def leave(token: CancelToken) -> None:
+    global _only
+    if _only is token:
+        _only = None
+
+
+def should_stop() -> bool:
+    """Whether the run of the calling node must stop; False outside any run."""
+    token = find_token()
+    return token is not None and token.should_stop()
+
+
+def raise_if_cancelled() -> None:
+    """Raise `RunCancelled` if the run of the calling node must stop; does nothing outside any run."""
+    token = find_token()
+    if token is not None:
+        token.raise_if_cancelled()
+
+
+def sleep(seconds: float) -> None:
+    """`time.sleep` that ends at once, with `RunCancelled`, when the run must stop."""
+    token = find_token()
+    if token is None:
+        time.sleep(seconds)
+    else:
+        token.sleep(seconds)
+
+
+async def asleep(seconds: float) -> None:
+    """`asyncio.sleep` that ends at once, with `RunCancelled`, when the run must stop."""
+    token = find_token()
+    if token is None:
+        await asyncio.sleep(seconds)
+    else:
+        await token.asleep(seconds)
