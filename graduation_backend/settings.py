@@ -115,6 +115,7 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns of a missing one
 # Static files are served from the packages themselves, so that a fresh clone needs no collectstatic.
 WHITENOISE_USE_FINDERS = True
 MEDIA_ROOT = DATA_DIR / "media"
@@ -155,6 +156,12 @@ DEFAULT_FROM_EMAIL = ENVIRONMENT.default_from_email
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {
+        "not_unavailable": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", None) != 503,
+        }
+    },
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": ENVIRONMENT.log_level},
@@ -162,7 +169,9 @@ LOGGING = {
         "runs": {"level": ENVIRONMENT.log_level},
         # One line for each request of a polling page says nothing.
         "django.channels.server": {"level": "WARNING"},
-        "daphne.server": {"level": "INFO"},
+        "daphne.server": {"level": "WARNING"},
+        # 503 is what a probe gets while the services start, again and again; `health` logs each change once.
+        "django.request": {"filters": ["not_unavailable"]},
         "httpx": {"level": "WARNING"},
     },
 }
@@ -198,10 +207,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
         "visibility_timeout": 3_600,  # seconds
         "socket_timeout": 10,  # seconds
         "socket_connect_timeout": 2,  # seconds
-        "queue_order_strategy": "priority",
+        "priority_steps": list(range(10)),
     }
 )
 CELERY_TIMEZONE = "UTC"
+# The connections of a task are looked after by `runs.worker`; Celery would open a new one for each task.
+CELERY_DB_REUSE_MAX = 1_000_000
 # Priorities: RabbitMQ must be told when the queue is declared, Redis needs nothing.
 _queue_arguments = {"x-max-priority": 9} if CELERY_BROKER_IS_AMQP else None
 CELERY_TASK_DEFAULT_QUEUE = "celery"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -17,10 +17,12 @@ from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from runs import catalog, dispatch, events, registry
 from runs.conf import runs_settings
+from runs.dispatch import CeleryTask
 from runs.errors import (
     InputRefused,
     RunAlreadyEnded,
@@ -30,9 +32,9 @@ from runs.errors import (
     WaitTimedOut,
 )
 from runs.jsonable import as_json
-from runs.models import DEFAULT_PRIORITY, PRIORITY_RANGE, Run, Worker, new_run_id
+from runs.models import DEFAULT_PRIORITY, PRIORITY_RANGE, NodeExecution, Run, Worker, new_run_id
 from runs.registry import StopRequest
-from runs.states import ACTIVE, OnParentStop, Status, StopMode, StopSource
+from runs.states import ACTIVE, CANCELLING, OnParentStop, Status, StopMode, StopSource
 
 WORKER_ALIVE_SECONDS = 15
 
@@ -100,6 +102,7 @@ def submit(
         idempotency_key=_checked_text("idempotency_key", idempotency_key, 200) if idempotency_key else None,
         metadata=_checked_json("metadata", dict(metadata or {})),
         input=_checked_json("input", input),
+        rung_at=timezone.now() if ring else None,  # taken back if the broker does not take the message
     )
     try:
         with transaction.atomic():
@@ -214,7 +217,9 @@ def stop_runs(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = 
         events.sink().emit(item.run_id, "run.stop", {"reason": request.reason, "mode": request.mode})
         if item.status is Status.CANCELLED:
             events.sink().status(item.run_id, Status.CANCELLED)
-    wake_parents({item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED} - new)
+    wake_parents(
+        {item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED} - new
+    )
     return StopResult([item.run_id for item in stopped], settled, escalated)
 
 
@@ -295,11 +300,17 @@ def get(run_id: UUID | str) -> Run:
 
 
 def find(run_id: UUID | str) -> Run | None:
-    try:
-        key = run_id if isinstance(run_id, UUID) else UUID(run_id)
-    except ValueError:
+    key = run_id if isinstance(run_id, UUID) else _find_uuid(run_id)
+    if key is None:
         return None
     return Run.objects.select_related("owner").filter(id=key).first()
+
+
+def _find_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def list_active(*, graph: str | None = None, owner: AbstractBaseUser | None = None) -> list[Run]:
@@ -312,9 +323,86 @@ def list_active(*, graph: str | None = None, owner: AbstractBaseUser | None = No
     return list(runs)
 
 
+def list_runs(
+    *,
+    graph: str | None = None,
+    owner: AbstractBaseUser | None = None,
+    statuses: Collection[str] = (),
+    limit: int | None = None,
+) -> list[Run]:
+    """Runs, ended ones among them, newest first.
+
+    Args:
+        statuses: as people see them, so `cancelling` is one and `running` is without it; none are all.
+    """
+    runs = Run.objects.select_related("owner").filter(displayed_as(statuses) if statuses else Q())
+    if graph is not None:
+        runs = runs.filter(graph=graph)
+    if owner is not None:
+        runs = runs.filter(owner_id=owner.pk)
+    return list(runs[:limit])
+
+
+def displayed_as(statuses: Collection[str]) -> Q:
+    """The filter for `Run.display_status`."""
+    stopping = Q(status__in=ACTIVE, stop_requested_at__isnull=False)
+    found = Q(status__in=[status for status in statuses if status != CANCELLING]) & ~stopping
+    return found | stopping if CANCELLING in statuses else found
+
+
+def list_tree(run_id: UUID | str) -> list[Run]:
+    """A run and everything below it, parents before their children.
+
+    Raises:
+        RunNotFound.
+    """
+    run = get(run_id)
+    below: dict[UUID | None, list[Run]] = {}
+    for member in Run.objects.select_related("owner").filter(root_id=run.root_id).order_by("id"):
+        below.setdefault(member.parent_id, []).append(member)
+    tree = [run]
+    for member in tree:
+        tree.extend(below.get(member.id, []))
+    return tree
+
+
+def list_stoppable(run_ids: Sequence[UUID]) -> list[Run]:
+    """What a stop of these runs would reach now: the active ones among them and below them."""
+    ids = registry.list_tree(run_ids)
+    return list(Run.objects.select_related("owner").filter(id__in=ids, status__in=ACTIVE).order_by("id"))
+
+
+def list_nodes(run_id: UUID) -> list[NodeExecution]:
+    """What a run's nodes did, in the order in which they began."""
+    return list(NodeExecution.objects.filter(run_id=run_id))
+
+
+def list_celery_tasks(*, timeout_seconds: float = 1.0) -> list[CeleryTask]:
+    """The plain tasks that the living workers hold; a run is none.
+
+    Raises:
+        BrokerAway.
+    """
+    tasks = dispatch.list_celery_tasks([worker.hostname for worker in list_workers()], timeout_seconds)
+    keys = {task.id: key for task in tasks if (key := _find_uuid(task.id)) is not None}
+    runs = set(Run.objects.filter(id__in=keys.values()).values_list("id", flat=True))
+    return [task for task in tasks if keys.get(task.id) not in runs]
+
+
+def cancel_celery_tasks(task_ids: Sequence[str], *, kill: bool = False) -> None:
+    """End plain tasks: dropped where they have not started, otherwise SIGTERM, with `kill` SIGKILL.
+
+    Raises:
+        BrokerAway.
+    """
+    dispatch.revoke(task_ids, kill=kill)
+
+
 def list_workers() -> list[Worker]:
     """The workers whose supervisors have reported in the last 15 seconds."""
-    return list(Worker.objects.filter(heartbeat_at__gt=timezone.now() - timedelta(seconds=WORKER_ALIVE_SECONDS)))
+    return list(
+        Worker.objects.filter(heartbeat_at__gt=timezone.now() - timedelta(seconds=WORKER_ALIVE_SECONDS))
+    )
 
 
 def wait(run_id: UUID | str, *, timeout_seconds: float | None = None, tree: bool = False) -> Run:
@@ -360,7 +448,9 @@ def _owner_of(parent_id: UUID) -> Any:
 
 def _checked_priority(priority: int) -> int:
     if not isinstance(priority, int) or priority not in PRIORITY_RANGE:
-        raise InputRefused(f"priority is {priority!r}, allowed is {PRIORITY_RANGE[0]} to {PRIORITY_RANGE[-1]}")
+        raise InputRefused(
+            f"priority is {priority!r}, allowed is {PRIORITY_RANGE[0]} to {PRIORITY_RANGE[-1]}"
+        )
     return priority
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from runs.connections import STOP_CHANNEL, RedisError, redis_client
+from runs.errors import BrokerAway
 from runs.models import PRIORITY_RANGE, Run
 
 logger = logging.getLogger(__name__)
@@ -28,8 +31,11 @@ PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "i
 
 
 def ring(run_ids: Iterable[UUID]) -> None:
-    """Tell the workers that runs are queued. A doorbell that is lost is rung again by a supervisor."""
-    for run in Run.objects.filter(id__in=list(run_ids)).only("id", "graph", "task", "queue", "priority"):
+    """Tell the workers that runs are queued, and note when. A doorbell that is lost is rung again by a supervisor."""
+    Run.objects.filter(id__in=list(run_ids)).update(rung_at=timezone.now())
+    for run in Run.objects.filter(id__in=list(run_ids)).only(
+        "id", "graph", "task", "queue", "priority", "attempt"
+    ):
         ring_one(run)
 
 
@@ -39,7 +45,7 @@ def ring_one(run: Run) -> None:
             run.task,
             task_id=str(run.id),
             queue=run.queue,
-            priority=_broker_priority(run.priority),
+            priority=_broker_priority(run),
             argsrepr=f"({run.graph})",
             ignore_result=True,
             retry=True,
@@ -47,12 +53,15 @@ def ring_one(run: Run) -> None:
         )
     except (OperationalError, OSError) as error:
         logger.warning("the broker did not take run %s, it is rung again later: %s", run.id, error)
-        return
-    Run.objects.filter(id=run.id).update(rung_at=timezone.now())
+        Run.objects.filter(id=run.id).update(rung_at=None)
 
 
-def _broker_priority(priority: int) -> int:
-    """Higher is sooner for us and for RabbitMQ; on Redis zero is first."""
+def _broker_priority(run: Run) -> int:
+    """Higher is sooner for us and for RabbitMQ; on Redis zero is first.
+
+    What was begun is finished first: a run that goes on overtakes its equals that have not begun.
+    """
+    priority = min(run.priority + (1 if run.attempt else 0), PRIORITY_RANGE[-1])
     is_amqp = str(current_app.conf.broker_url).startswith("amqp")
     return priority if is_amqp else PRIORITY_RANGE[-1] - priority
 
@@ -73,7 +82,8 @@ def ring_stops(run_ids: Sequence[UUID], reason: str = "") -> None:
 
 @dataclass(frozen=True)
 class CeleryTask:
-    """A task that a worker holds: active, reserved (taken from the broker, not started) or scheduled (has an ETA)."""
+    """A task that a worker holds: active, reserved (taken from the broker, not started) or scheduled (has an
+    ETA)."""
 
     id: str
     name: str
@@ -81,35 +91,70 @@ class CeleryTask:
     worker: str
     args: str
     started_at: float | None  # seconds since the epoch
+    eta: str | None = None  # ISO 8601; only of a scheduled task
 
 
-def list_celery_tasks(timeout_seconds: float = 1.0) -> list[CeleryTask]:
-    """What the workers that answer in time say they hold; empty when the broker is away."""
-    inspect = current_app.control.inspect(timeout=timeout_seconds)
-    found: list[CeleryTask] = []
-    for state in ("active", "reserved", "scheduled"):
-        try:
-            answers = getattr(inspect, state)() or {}
-        except (OperationalError, OSError) as error:
-            logger.warning("the broker is away, Celery's tasks are not listed: %s", error)
-            return found
-        for worker, tasks in answers.items():
-            found.extend(_as_task(state, worker, task) for task in tasks)
-    return found
+def list_celery_tasks(workers: Sequence[str], timeout_seconds: float = 1.0) -> list[CeleryTask]:
+    """What those workers hold, runs among them; who does not answer in time is left out.
+
+    A revoked task that has not started is left out, too: its worker will drop it.
+
+    Args:
+        workers: Celery's node names; without any, nobody is asked, only whether the broker is there.
+
+    Raises:
+        BrokerAway.
+    """
+    ends = time.monotonic() + timeout_seconds
+    try:
+        with current_app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=ceil(timeout_seconds))
+            answers: dict[str, dict[str, Any]] = {}
+            asked = list(workers)
+            for question in ("active", "reserved", "scheduled", "revoked"):
+                if not asked:
+                    break
+                inspect = current_app.control.inspect(
+                    asked,
+                    timeout=max(ends - time.monotonic(), 0.1),
+                    connection=connection,
+                    limit=len(asked),  # so that it ends with the last answer
+                )
+                answers[question] = getattr(inspect, question)() or {}
+                asked = [worker for worker in asked if worker in answers[question]]
+    except (OperationalError, OSError, RedisError) as error:
+        raise BrokerAway(str(error)) from error
+    revoked = {task_id for ids in answers.get("revoked", {}).values() for task_id in ids}
+    tasks = [
+        _as_task(state, worker, task)
+        for state in ("active", "reserved", "scheduled")
+        for worker, held in answers.get(state, {}).items()
+        for task in held
+    ]
+    return [task for task in tasks if task.state == "active" or task.id not in revoked]
 
 
 def _as_task(state: str, worker: str, task: dict[str, Any]) -> CeleryTask:
     request = task.get("request", task)
     arguments = f"{request.get('args') or ''}{request.get('kwargs') or ''}"
     return CeleryTask(
-        request["id"], request["name"], state, worker, arguments[:200], request.get("time_start")
+        request["id"],
+        request["name"],
+        state,
+        worker,
+        arguments[:200],
+        request.get("time_start"),
+        task.get("eta"),
     )
 
 
-def find_celery_task(task_id: str) -> CeleryTask | None:
-    return next((task for task in list_celery_tasks() if task.id == task_id), None)
+def revoke(task_ids: Sequence[str], *, kill: bool) -> None:
+    """End plain Celery tasks: dropped if they have not started, otherwise their processes are terminated.
 
-
-def revoke(task_id: str, *, kill: bool) -> None:
-    """End a plain Celery task: dropped if it has not started, otherwise its process is terminated."""
-    current_app.control.revoke(task_id, terminate=True, signal="SIGKILL" if kill else "SIGTERM")
+    Raises:
+        BrokerAway.
+    """
+    try:
+        current_app.control.revoke(list(task_ids), terminate=True, signal="SIGKILL" if kill else "SIGTERM")
+    except (OperationalError, OSError, RedisError) as error:
+        raise BrokerAway(str(error)) from error

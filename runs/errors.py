@@ -109,6 +109,14 @@ class NotInRun(RunsError):
         super().__init__(f"{what} works only inside a node of a run")
 
 
+class BrokerAway(RunsError):
+    """Celery's workers can't be asked or told anything; what is in the database is not touched by it."""
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        super().__init__(f"the broker is away: {cause}")
+
+
 class WaitTimedOut(RunsError):
     """The run is still not terminal; it goes on."""
 

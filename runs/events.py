@@ -12,23 +12,46 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 
 from runs.conf import runs_settings
 from runs.connections import RedisError, redis_client, stream_key
+from runs.jsonable import as_json
 from runs.models import NodeExecution, Run
-from runs.states import Status
+from runs.states import NodeStatus, Status
 
 logger = logging.getLogger(__name__)
 
+# run, type, time, data
+Event = tuple[UUID, str, datetime, dict[str, Any]]
+
 BUFFER_LENGTH = 20_000  # events; older ones are dropped while nothing can be written
+
+
+@dataclass(slots=True)
+class NodeActivity:
+    """One execution of one node, as the runner tells it; a `NodeExecution` row once it is flushed."""
+
+    id: UUID
+    run_id: UUID
+    attempt: int
+    node: str
+    namespace: str
+    step: int | None
+    started_at: datetime
+    status: NodeStatus = NodeStatus.RUNNING
+    finished_at: datetime | None = None
+    error: dict[str, Any] | None = None
 
 
 @dataclass
@@ -38,7 +61,7 @@ class Activity:
     attempt: int
     current_node: str | None = None
     progress: tuple[int, int] | None = None
-    nodes: dict[UUID, NodeExecution] = field(default_factory=dict)
+    nodes: dict[UUID, NodeActivity] = field(default_factory=dict)
 
 
 class EventSink:
@@ -51,18 +74,18 @@ class EventSink:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._filled = threading.Event()
-        self._events: deque[tuple[UUID, dict[str, str]]] = deque(maxlen=BUFFER_LENGTH)
+        self._events: deque[Event] = deque(maxlen=BUFFER_LENGTH)
         self._activities: dict[UUID, Activity] = {}
         self._thread: threading.Thread | None = None
 
     def emit(self, run_id: UUID, kind: str, data: dict[str, Any]) -> None:
         """Add one event to the run's stream."""
-        entry = {"type": kind, "at": timezone.now().isoformat(), "data": json.dumps(data, default=str)}
+        entry = (run_id, kind, timezone.now(), data)
         with self._lock:
-            self._events.append((run_id, entry))
+            self._events.append(entry)
         self._wake()
 
-    def node_changed(self, execution: NodeExecution) -> None:
+    def node_changed(self, execution: NodeActivity) -> None:
         """Store a node execution, and show it as the run's current node while it is running."""
         with self._lock:
             activity = self._activity(execution.run_id, execution.attempt)
@@ -95,6 +118,15 @@ class EventSink:
             if events:
                 self._write_events(events)
 
+    def store_nodes(self, run_id: UUID) -> None:
+        """Store what is buffered of one run's nodes; returns when it is written or given up."""
+        with self._flushing:
+            with self._lock:
+                activity = self._activities.pop(run_id, None)
+            if activity is not None:
+                activity.current_node = None  # it has none any more
+                self._write_activities({run_id: activity})
+
     def _activity(self, run_id: UUID, attempt: int) -> Activity:
         activity = self._activities.get(run_id)
         if activity is None or activity.attempt != attempt:
@@ -102,11 +134,14 @@ class EventSink:
         return activity
 
     def _wake(self) -> None:
-        self._filled.set()
+        if not self._filled.is_set():
+            self._filled.set()
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._flush_for_ever, name="runs-events", daemon=True)
+                    self._thread = threading.Thread(
+                        target=self._flush_for_ever, name="runs-events", daemon=True
+                    )
                     self._thread.start()
 
     def _flush_for_ever(self) -> None:
@@ -116,13 +151,13 @@ class EventSink:
                 connection.close()
             pause.wait(runs_settings().event_flush_seconds)
             try:
+                close_old_connections()
                 self.flush()
             except Exception:
                 logger.exception("events could not be written")
 
     def _write_activities(self, activities: dict[UUID, Activity]) -> None:
         try:
-            close_old_connections()
             with transaction.atomic():
                 for run_id, activity in activities.items():
                     self._write_activity(run_id, activity)
@@ -130,31 +165,57 @@ class EventSink:
             logger.exception("node executions of %d runs could not be stored", len(activities))
 
     def _write_activity(self, run_id: UUID, activity: Activity) -> None:
-        changes: dict[str, Any] = {"last_activity_at": timezone.now()}
+        changes: dict[str, Any] = {}
         if activity.current_node is not None:
             changes["current_node"] = activity.current_node[:200]
         if activity.progress is not None:
             changes["progress_done"], changes["progress_total"] = activity.progress
-        # A stale attempt shows nothing any more; a row of a node that it did execute stays true.
-        Run.objects.filter(id=run_id, attempt=activity.attempt, status=Status.RUNNING).update(**changes)
-        NodeExecution.objects.bulk_create(
-            activity.nodes.values(),
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["status", "finished_at", "error"],
-        )
+        if changes:
+            # A stale attempt shows nothing any more; a row of a node that it did execute stays true.
+            Run.objects.filter(id=run_id, attempt=activity.attempt, status=Status.RUNNING).update(
+                last_activity_at=timezone.now(), **changes
+            )
+        _upsert_nodes(list(activity.nodes.values()))
 
-    def _write_events(self, events: deque[tuple[UUID, dict[str, str]]]) -> None:
+    def _write_events(self, events: deque[Event]) -> None:
         settings = runs_settings()
         pipeline = redis_client().pipeline(transaction=False)
-        for run_id, entry in events:
+        for run_id, kind, at, data in events:
+            entry = {"type": kind, "at": at.isoformat(), "data": orjson.dumps(data, default=str)}
             pipeline.xadd(stream_key(run_id), entry, maxlen=settings.event_stream_length, approximate=True)
-        for run_id in {run_id for run_id, _ in events}:
+        for run_id in {event[0] for event in events}:
             pipeline.expire(stream_key(run_id), settings.event_stream_seconds)
         try:
             pipeline.execute()
         except RedisError as error:
             logger.warning("%d events are missing from the live streams: %s", len(events), error)
+
+
+_NODE_FIELDS = [
+    NodeExecution._meta.get_field(name)
+    for name in ("id run attempt node namespace step status started_at finished_at error").split()
+]
+
+
+def _upsert_nodes(nodes: Sequence[NodeActivity]) -> None:
+    # By hand, because it is the hot path: one statement, without making model instances.
+    if not nodes:
+        return
+    columns = [field.column for field in _NODE_FIELDS]
+    row = f"({', '.join(['%s'] * len(columns))})"
+    sql = f"""
+        INSERT INTO {NodeExecution._meta.db_table} ({", ".join(columns)})
+        VALUES {", ".join([row] * len(nodes))}
+        ON CONFLICT (id) DO UPDATE SET
+            status = excluded.status, finished_at = excluded.finished_at, error = excluded.error
+    """  # noqa: S608 - names of columns; every value is a parameter
+    values = [
+        field.get_db_prep_save(getattr(node, field.attname), connection)
+        for node in nodes
+        for field in _NODE_FIELDS
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
 
 
 def sink() -> EventSink:
@@ -165,6 +226,16 @@ def sink() -> EventSink:
 @cache
 def _sink(_pid: int) -> EventSink:
     return EventSink()
+
+
+def end_nodes_of_lost_process(run_id: UUID, attempt: int, status: NodeStatus) -> None:
+    """Close the node executions of an attempt whose process is gone and can't do it itself."""
+    error = (
+        None if status is NodeStatus.CANCELLED else {"type": "WorkerLost", "message": "its process was lost"}
+    )
+    NodeExecution.objects.filter(run_id=run_id, attempt=attempt, status=NodeStatus.RUNNING).update(
+        status=status, finished_at=timezone.now(), error=error
+    )
 
 
 def read_events(run_id: UUID, after: str = "0", count: int = 1_000) -> list[dict[str, Any]]:
@@ -188,6 +259,4 @@ def read_events(run_id: UUID, after: str = "0", count: int = 1_000) -> list[dict
 
 def as_error(error: BaseException) -> dict[str, Any]:
     """An exception as the run and the API show it: its type and its message, never its traceback."""
-    return {"type": type(error).__name__, "message": str(error)[:10_000]}
-
-
+    return {"type": type(error).__name__, "message": as_json(str(error)[:10_000])}

@@ -88,7 +88,7 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
         with _lock:
             del _running[run.id]
     try:
-        sink.flush()  # whoever sees the end sees every node before it
+        sink.store_nodes(run.id)  # whoever sees the end sees every node before it
         return _settle(run, thread.outcome, token)
     finally:
         supervised.ended(run.id, run.attempt)

@@ -74,7 +74,9 @@ class Run(models.Model):
     resurrections = models.PositiveIntegerField(default=0)
     worker = models.CharField(max_length=200, blank=True)
     pid = models.PositiveIntegerField(null=True, blank=True)
-    pid_started_at = models.FloatField(null=True, blank=True)  # seconds since the epoch, with `pid` a process's name
+    pid_started_at = models.FloatField(
+        null=True, blank=True
+    )  # seconds since the epoch, with `pid` a process's name
     lease_expires_at = models.DateTimeField(null=True, blank=True)
 
     current_node = models.CharField(max_length=200, blank=True)
@@ -154,9 +156,13 @@ class Run(models.Model):
             models.UniqueConstraint(fields=["parent", "child_key"], name="run_child_key_unique"),
             models.UniqueConstraint(fields=["owner", "idempotency_key"], name="run_idempotency_key_unique"),
             models.UniqueConstraint(
-                fields=["idempotency_key"], condition=Q(owner__isnull=True), name="run_idempotency_key_unowned"
+                fields=["idempotency_key"],
+                condition=Q(owner__isnull=True),
+                name="run_idempotency_key_unowned",
             ),
-            models.UniqueConstraint(fields=["thread_id"], condition=_active, name="run_thread_has_one_active"),
+            models.UniqueConstraint(
+                fields=["thread_id"], condition=_active, name="run_thread_has_one_active"
+            ),
         ]
 
     def __str__(self) -> str:

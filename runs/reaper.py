@@ -13,7 +13,7 @@ from django.utils import timezone
 from runs import control, dispatch, events, executions, leases, registry
 from runs.conf import runs_settings
 from runs.models import Run
-from runs.states import Status
+from runs.states import NodeStatus, Status
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,10 @@ def recover(run: Run) -> None:
 
     It goes on from its last checkpoint, a few times; a run that was being stopped ends as cancelled.
     """
-    if run.stop_requested_at is None and run.resurrections < runs_settings().max_resurrections:
+    was_stopped = run.stop_requested_at is not None
+    status = NodeStatus.CANCELLED if was_stopped else NodeStatus.FAILED
+    events.end_nodes_of_lost_process(run.id, run.attempt, status)
+    if not was_stopped and run.resurrections < runs_settings().max_resurrections:
         if registry.requeue(run.id, run.attempt, resurrect=True):
             logger.warning("the process of run %s was lost, it goes on from its last checkpoint", run.id)
             events.sink().status(run.id, Status.QUEUED, resurrected=True)
@@ -43,7 +46,7 @@ def recover(run: Run) -> None:
         "message": f"the process that ran it was lost {run.resurrections + 1} times",
     }
     settled = registry.settle(
-        run.id, run.attempt, Status.FAILED, error=None if run.stop_requested_at else error, rung=2
+        run.id, run.attempt, Status.FAILED, error=None if was_stopped else error, rung=2
     )
     if settled is not None:
         logger.warning("the process of run %s was lost, it is %s", run.id, settled.status)
@@ -54,6 +57,7 @@ def ring_again() -> None:
     """Ring for queued runs that nobody took although a worker is free: their message was lost."""
     before = timezone.now() - timedelta(seconds=runs_settings().ring_again_seconds)
     lost = Run.objects.filter(status=Status.QUEUED, queued_at__lt=before).exclude(rung_at__gte=before)
-    for run in lost.order_by("queued_at").only("id", "graph", "task", "queue", "priority")[:100]:
-        logger.info("ringing again for run %s", run.id)
-        dispatch.ring_one(run)
+    found = list(lost.order_by("queued_at").values_list("id", flat=True)[:100])
+    if found:
+        logger.info("ringing again for %d queued runs", len(found))
+        dispatch.ring(found)

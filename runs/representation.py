@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from runs.models import Run
+from runs.models import NodeExecution, Run
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -36,6 +36,22 @@ def as_json(run: Run) -> dict[str, Any]:
         "priority": run.priority,
         "metadata": run.metadata,
         "stop": _stop(run),
+    }
+
+
+def node_as_json(execution: NodeExecution) -> dict[str, Any]:
+    """`seconds` is None while it is running."""
+    ended = execution.finished_at
+    return {
+        "node": execution.node,
+        "namespace": execution.namespace,
+        "attempt": execution.attempt,
+        "step": execution.step,
+        "status": execution.status,
+        "started_at": _time(execution.started_at),
+        "finished_at": _time(ended),
+        "seconds": (ended - execution.started_at).total_seconds() if ended else None,
+        "error": execution.error,
     }
 
 

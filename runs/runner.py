@@ -27,7 +27,7 @@ from langgraph.types import Command
 from runs import catalog, checkpoints, events, registry, tokens
 from runs.errors import RunCancelled
 from runs.jsonable import as_json
-from runs.models import NodeExecution, Run
+from runs.models import Run
 from runs.states import NodeStatus, Status
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Boundaries(BaseCallbackHandler):
         self.token = token
         self.sink = sink
         self.home = threading.get_ident()
-        self.nodes: dict[UUID, NodeExecution] = {}
+        self.nodes: dict[UUID, events.NodeActivity] = {}
 
     def on_chain_start(
         self,
@@ -80,14 +80,13 @@ class Boundaries(BaseCallbackHandler):
             return
         namespace = str(metadata.get("langgraph_checkpoint_ns", ""))
         self.token.begin_node(namespace)
-        execution = NodeExecution(
+        execution = events.NodeActivity(
             id=run_id,
             run_id=self.run.id,
             attempt=self.run.attempt,
             node=name[:200],
             namespace=namespace[:1_000],
             step=metadata.get("langgraph_step"),
-            status=NodeStatus.RUNNING,
             started_at=timezone.now(),
         )
         self.nodes[run_id] = execution
@@ -146,7 +145,9 @@ class GraphThread(threading.Thread):
         self.run_row = run
         self.token = token
         self.control = RunControl()
-        self.outcome = Outcome(Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"})
+        self.outcome = Outcome(
+            Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"}
+        )
         self._context = contextvars.copy_context()
 
     def stop(self, reason: str) -> None:

@@ -14,6 +14,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,15 +26,19 @@ from django.db import connections
 from django.utils import timezone
 
 from runs import connections as redis_connections
-from runs import control, executions, killing, leases, reaper, registry
+from runs import control, events, executions, killing, leases, reaper, registry
 from runs.conf import runs_settings
 from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
 from runs.models import Run, Worker
 from runs.registry import StopRequest
-from runs.states import Status, StopMode, StopSource
+from runs.states import NodeStatus, Status, StopMode, StopSource
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
+
+EARLY_LENGTH = (
+    1_000  # doorbells remembered for runs that have not begun here; the poll finds what is forgotten
+)
 
 # Held while this process has a database connection open, and taken by every fork: a child never inherits a SQLite
 # connection, whose file locks it would break.
@@ -75,6 +80,7 @@ class Supervisor:
         self.children: dict[int, Child] = {}
         self.delivered: dict[UUID, int] = {}  # run id → attempt that was told
         self.deadlines: dict[UUID, float] = {}  # run id → time.monotonic() of its kill
+        self._early: OrderedDict[UUID, str] = OrderedDict()
         self.selector = selectors.DefaultSelector()
         self._bell_out, self._bell_in = socket.socketpair()
         self._rung: list[tuple[list[UUID], str]] = []
@@ -167,7 +173,9 @@ class Supervisor:
                 continue
             if "begun" in message:
                 child.run_id, child.attempt = UUID(message["begun"]), message["attempt"]
-                self._next_poll = 0.0  # its stop may have come before its beginning
+                if child.run_id in self._early:
+                    self._tell(child.run_id, self._early.pop(child.run_id))
+                    self._next_poll = 0.0
             elif child.run_id == UUID(message["ended"]):
                 self._forget(child.run_id)
                 child.run_id = None
@@ -217,7 +225,10 @@ class Supervisor:
         with database():
             stopping = list(
                 Run.objects.filter(
-                    id__in=table, worker=self.worker_id, status=Status.RUNNING, stop_requested_at__isnull=False
+                    id__in=table,
+                    worker=self.worker_id,
+                    status=Status.RUNNING,
+                    stop_requested_at__isnull=False,
                 ).only("id", "attempt", "stop_reason", "stop_deadline", "stop_delivered_at")
             )
             for run in stopping:
@@ -230,7 +241,10 @@ class Supervisor:
 
     def _tell(self, run_id: UUID, reason: str) -> None:
         attempt = self._table().get(run_id)
-        if attempt is None or self.delivered.get(run_id) == attempt:
+        if attempt is None:
+            self._remember(run_id, reason)
+            return
+        if self.delivered.get(run_id) == attempt:
             return
         order = StopOrder(run_id, attempt, reason)
         if isinstance(self.link, LocalLink):
@@ -242,9 +256,19 @@ class Supervisor:
                 child.orders.sendall(encode_order(order))
                 self.delivered[run_id] = attempt
 
+    def _remember(self, run_id: UUID, reason: str) -> None:
+        """A stop may be rung for before its run has told that it begins, here or in another worker."""
+        self._early[run_id] = reason
+        while len(self._early) > EARLY_LENGTH:
+            self._early.popitem(last=False)
+
     def _kill_overdue(self) -> None:
         now = time.monotonic()
-        overdue = self._table() if self._kill_all.is_set() else [key for key, at in self.deadlines.items() if at <= now]
+        overdue = (
+            self._table()
+            if self._kill_all.is_set()
+            else [key for key, at in self.deadlines.items() if at <= now]
+        )
         for run_id in list(overdue):
             self._kill(run_id)
 
@@ -269,6 +293,7 @@ class Supervisor:
         self._forget(run_id)
         child.run_id = None
         with database():
+            events.end_nodes_of_lost_process(run_id, attempt, NodeStatus.CANCELLED)
             settled = registry.settle(run_id, attempt, Status.CANCELLED, rung=2)
             if settled is not None:
                 executions.announce(settled)
@@ -304,7 +329,9 @@ class Supervisor:
         """Another worker may soon take over what runs here: end it before its leases do."""
         for child in list(self.children.values()):
             if child.run_id in table:
-                logger.error("leases can't be renewed, process %d of run %s is killed", child.pid, child.run_id)
+                logger.error(
+                    "leases can't be renewed, process %d of run %s is killed", child.pid, child.run_id
+                )
                 killing.kill_child(self.celery_worker, child.pid, is_still_due=lambda: True)
                 self._forget(child.run_id)
                 self._drop(child)

@@ -57,9 +57,7 @@ class GraphTask(Task):  # type: ignore[type-arg]
         result: AsyncResult[Any] = self.AsyncResult(str(run.id))
         return result
 
-    def submit(
-        self, *args: Any, run_id: UUID | None = None, ring: bool = True, **kwargs: Any
-    ) -> Run:
+    def submit(self, *args: Any, run_id: UUID | None = None, ring: bool = True, **kwargs: Any) -> Run:
         """Submit the run of these arguments and return it. Override it for an owner, metadata and the like."""
         options = {name: kwargs.pop(name) for name in ("priority", "queue") if name in kwargs}
         return control.submit(
@@ -71,4 +69,6 @@ def _as_run_id(task_id: str) -> UUID:
     try:
         return UUID(task_id)
     except ValueError:
-        raise InputRefused(f"task_id is {task_id!r}, allowed is a UUID: a run's id is its task's id") from None
+        raise InputRefused(
+            f"task_id is {task_id!r}, allowed is a UUID: a run's id is its task's id"
+        ) from None

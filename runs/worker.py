@@ -18,6 +18,9 @@ from celery import Celery, bootsteps, signals
 
 logger = logging.getLogger(__name__)
 
+# A child keeps its database connection from task to task; a broken one is replaced before the next task.
+CONNECTION_SECONDS = 60
+
 _supervisor: Any = None
 _inbox: Any = None
 _link: Any = None
@@ -28,6 +31,7 @@ def install(app: Celery) -> None:
     app.steps["worker"].add(SupervisorStep)
     signals.worker_init.connect(_open_link, weak=False)
     signals.worker_process_init.connect(_join_pool, weak=False)
+    signals.task_prerun.connect(_renew_connections, weak=False)
     signals.worker_shutting_down.connect(_begin_shutdown, weak=False)
     signals.worker_shutdown.connect(_retire, weak=False)
     signals.task_revoked.connect(_stop_revoked, weak=False)
@@ -98,8 +102,18 @@ def _join_pool(**_: Any) -> None:
 
     _supervisor = None
     connections.close_all()
+    for database in connections.settings.values():
+        database["CONN_MAX_AGE"] = CONNECTION_SECONDS
+        database["CONN_HEALTH_CHECKS"] = True
     killing.become_subreaper()
     _link = ChildLink(_inbox)
+
+
+def _renew_connections(**_: Any) -> None:
+    from django.db import close_old_connections
+
+    if _inbox is not None:
+        close_old_connections()
 
 
 def _begin_shutdown(**_: Any) -> None:
@@ -160,7 +174,9 @@ class TerminationHeld:
             from runs import control, errors
 
             try:
-                control.cancel(self._run_id, source="signal", actor="SIGTERM", reason="its process got SIGTERM")
+                control.cancel(
+                    self._run_id, source="signal", actor="SIGTERM", reason="its process got SIGTERM"
+                )
             except (errors.RunAlreadyEnded, errors.RunNotFound):
                 pass
             finally:

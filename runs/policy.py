@@ -1,0 +1,56 @@
+"""Who may see and stop which runs: their owner, and whoever has the permission for all of them.
+
+Every surface with a logged-in user asks here: the admin, the API, the pages. The command line does not,
+because whoever can type it can read the database.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser, PermissionsMixin
+from django.db.models import QuerySet
+
+from runs.models import Run
+
+Person = AbstractBaseUser | AnonymousUser
+
+VIEW_ANY, STOP_ANY, KILL = "runs.view_run", "runs.stop_any_run", "runs.kill_run"
+
+
+def visible_runs(user: Person) -> QuerySet[Run]:
+    """The runs that a user may look at, with everything of them."""
+    return Run.objects.all() if _has(user, VIEW_ANY) else _own_runs(user)
+
+
+def stoppable_runs(user: Person) -> QuerySet[Run]:
+    """The runs that `may_stop` allows, ended ones among them."""
+    return Run.objects.all() if _has(user, STOP_ANY) else _own_runs(user)
+
+
+def may_view(user: Person, run: Run) -> bool:
+    return _is_owner(user, run) or _has(user, VIEW_ANY)
+
+
+def may_stop(user: Person, run: Run) -> bool:
+    return _is_owner(user, run) or _has(user, STOP_ANY)
+
+
+def may_kill(user: Person, run: Run) -> bool:
+    """End its process at once. A kill is a stop, so it takes the right to stop the run as well."""
+    return may_stop(user, run) and _has(user, KILL)
+
+
+def _own_runs(user: Person) -> QuerySet[Run]:
+    return Run.objects.filter(owner_id=user.pk) if _is_known(user) else Run.objects.none()
+
+
+def _is_owner(user: Person, run: Run) -> bool:
+    return _is_known(user) and run.owner_id == user.pk
+
+
+def _is_known(user: Person) -> bool:
+    return user.is_authenticated and user.is_active
+
+
+def _has(user: Person, permission: str) -> bool:
+    return isinstance(user, PermissionsMixin | AnonymousUser) and user.has_perm(permission)
