@@ -24,8 +24,7 @@ def main() -> None:
         ("cancelled", ends, {}),
     ):
         parts = [
-            f"p{part} {milliseconds(percentile(values, part))}"
-            + (f" (aim ≤ {aims[part]} ms)" if part in aims else "")
+            f"p{part} {milliseconds(percentile(values, part))}" + (f" (aim ≤ {aims[part]} ms)" if part in aims else "")
             for part in (50, 95, 99)
         ]
         print(f"{name:12} {'   '.join(parts)}")

@@ -162,9 +162,7 @@ def _dotted_names(file: Path) -> list[str]:
     for folder in map(Path, sys.path):
         if file.is_relative_to(folder.resolve()):
             parts = file.relative_to(folder.resolve()).with_suffix("").parts
-            if all(part.isidentifier() for part in parts) and (
-                len(parts) == 1 or (folder / parts[0]).is_dir()
-            ):
+            if all(part.isidentifier() for part in parts) and (len(parts) == 1 or (folder / parts[0]).is_dir()):
                 names.append(".".join(parts))
     return [name for name in names if _has_parents(name)]
 

@@ -128,9 +128,7 @@ def _checkpointer(_pid: int, url: str) -> BaseCheckpointSaver[Any]:
 @cache
 def _store(_pid: int, url: str) -> BaseStore:
     if url.startswith("sqlite:///"):
-        store: SqliteStore | PostgresStore = SqliteStore(
-            open_sqlite(url.removeprefix("sqlite:///"), autocommit=True)
-        )
+        store: SqliteStore | PostgresStore = SqliteStore(open_sqlite(url.removeprefix("sqlite:///"), autocommit=True))
     else:
         store = PostgresStore(_postgres_pool(_pid, url))
     store.setup()

@@ -30,15 +30,13 @@ def redis_client() -> redis.Redis:
 
 @cache
 def _client(_pid: int, url: str) -> redis.Redis:
-    return redis.Redis.from_url(
-        url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1)
-    )
+    return redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1))
 
 
 def subscriber() -> redis.client.PubSub:
     """A subscription to the doorbells of stops, on a connection of its own."""
     client = redis.Redis.from_url(runs_settings().redis_url, socket_connect_timeout=1.0)
-    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    pubsub: redis.client.PubSub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     pubsub.subscribe(STOP_CHANNEL)
     return pubsub
 

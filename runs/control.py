@@ -57,7 +57,7 @@ class StopResult:
 
 def submit(
     graph: str,
-    input: Any,  # noqa: A002 - the design's word, also in the API
+    input: Any,
     *,
     owner: AbstractBaseUser | None = None,
     parent: UUID | None = None,
@@ -217,9 +217,7 @@ def stop_runs(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = 
         events.sink().emit(item.run_id, "run.stop", {"reason": request.reason, "mode": request.mode})
         if item.status is Status.CANCELLED:
             events.sink().status(item.run_id, Status.CANCELLED)
-    wake_parents(
-        {item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED} - new
-    )
+    wake_parents({item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED} - new)
     return StopResult([item.run_id for item in stopped], settled, escalated)
 
 
@@ -400,9 +398,7 @@ def cancel_celery_tasks(task_ids: Sequence[str], *, kill: bool = False) -> None:
 
 def list_workers() -> list[Worker]:
     """The workers whose supervisors have reported in the last 15 seconds."""
-    return list(
-        Worker.objects.filter(heartbeat_at__gt=timezone.now() - timedelta(seconds=WORKER_ALIVE_SECONDS))
-    )
+    return list(Worker.objects.filter(heartbeat_at__gt=timezone.now() - timedelta(seconds=WORKER_ALIVE_SECONDS)))
 
 
 def wait(run_id: UUID | str, *, timeout_seconds: float | None = None, tree: bool = False) -> Run:
@@ -448,9 +444,7 @@ def _owner_of(parent_id: UUID) -> Any:
 
 def _checked_priority(priority: int) -> int:
     if not isinstance(priority, int) or priority not in PRIORITY_RANGE:
-        raise InputRefused(
-            f"priority is {priority!r}, allowed is {PRIORITY_RANGE[0]} to {PRIORITY_RANGE[-1]}"
-        )
+        raise InputRefused(f"priority is {priority!r}, allowed is {PRIORITY_RANGE[0]} to {PRIORITY_RANGE[-1]}")
     return priority
 
 

@@ -33,9 +33,7 @@ PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "i
 def ring(run_ids: Iterable[UUID]) -> None:
     """Tell the workers that runs are queued, and note when. A doorbell that is lost is rung again by a supervisor."""
     Run.objects.filter(id__in=list(run_ids)).update(rung_at=timezone.now())
-    for run in Run.objects.filter(id__in=list(run_ids)).only(
-        "id", "graph", "task", "queue", "priority", "attempt"
-    ):
+    for run in Run.objects.filter(id__in=list(run_ids)).only("id", "graph", "task", "queue", "priority", "attempt"):
         ring_one(run)
 
 

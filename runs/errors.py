@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 
-class RunCancelled(BaseException):  # noqa: N818 - named like CancelledError's family, and not an Exception on purpose
+class RunCancelled(BaseException):
     """Raised inside a node at the next boundary once its run must stop.
 
     A BaseException, so that a node's `except Exception` or a retry policy cannot swallow it.

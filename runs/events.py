@@ -24,6 +24,7 @@ from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 
+from runs.columns import columns_of, insert_into, values_of
 from runs.conf import runs_settings
 from runs.connections import RedisError, redis_client, stream_key
 from runs.jsonable import as_json
@@ -139,9 +140,7 @@ class EventSink:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._flush_for_ever, name="runs-events", daemon=True
-                    )
+                    self._thread = threading.Thread(target=self._flush_for_ever, name="runs-events", daemon=True)
                     self._thread.start()
 
     def _flush_for_ever(self) -> None:
@@ -181,7 +180,11 @@ class EventSink:
         settings = runs_settings()
         pipeline = redis_client().pipeline(transaction=False)
         for run_id, kind, at, data in events:
-            entry = {"type": kind, "at": at.isoformat(), "data": orjson.dumps(data, default=str)}
+            entry: dict[Any, Any] = {
+                "type": kind,
+                "at": at.isoformat(),
+                "data": orjson.dumps(data, default=str),
+            }
             pipeline.xadd(stream_key(run_id), entry, maxlen=settings.event_stream_length, approximate=True)
         for run_id in {event[0] for event in events}:
             pipeline.expire(stream_key(run_id), settings.event_stream_seconds)
@@ -191,29 +194,21 @@ class EventSink:
             logger.warning("%d events are missing from the live streams: %s", len(events), error)
 
 
-_NODE_FIELDS = [
-    NodeExecution._meta.get_field(name)
-    for name in ("id run attempt node namespace step status started_at finished_at error").split()
-]
+_NODE_COLUMNS = columns_of(
+    NodeExecution, ["id", "run", "attempt", "node", "namespace", "step", "status", "started_at", "finished_at", "error"]
+)
 
 
 def _upsert_nodes(nodes: Sequence[NodeActivity]) -> None:
     # By hand, because it is the hot path: one statement, without making model instances.
     if not nodes:
         return
-    columns = [field.column for field in _NODE_FIELDS]
-    row = f"({', '.join(['%s'] * len(columns))})"
     sql = f"""
-        INSERT INTO {NodeExecution._meta.db_table} ({", ".join(columns)})
-        VALUES {", ".join([row] * len(nodes))}
+        {insert_into(NodeExecution, _NODE_COLUMNS, len(nodes))}
         ON CONFLICT (id) DO UPDATE SET
             status = excluded.status, finished_at = excluded.finished_at, error = excluded.error
-    """  # noqa: S608 - names of columns; every value is a parameter
-    values = [
-        field.get_db_prep_save(getattr(node, field.attname), connection)
-        for node in nodes
-        for field in _NODE_FIELDS
-    ]
+    """
+    values = [value for node in nodes for value in values_of(_NODE_COLUMNS, node)]
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
 
@@ -230,9 +225,7 @@ def _sink(_pid: int) -> EventSink:
 
 def end_nodes_of_lost_process(run_id: UUID, attempt: int, status: NodeStatus) -> None:
     """Close the node executions of an attempt whose process is gone and can't do it itself."""
-    error = (
-        None if status is NodeStatus.CANCELLED else {"type": "WorkerLost", "message": "its process was lost"}
-    )
+    error = None if status is NodeStatus.CANCELLED else {"type": "WorkerLost", "message": "its process was lost"}
     NodeExecution.objects.filter(run_id=run_id, attempt=attempt, status=NodeStatus.RUNNING).update(
         status=status, finished_at=timezone.now(), error=error
     )
@@ -244,7 +237,8 @@ def read_events(run_id: UUID, after: str = "0", count: int = 1_000) -> list[dict
     Returns:
         Dicts of `cursor`, `run_id`, `type`, `at` and `data`; empty if the stream is gone.
     """
-    entries = redis_client().xrange(stream_key(run_id), min=f"({after}" if after != "0" else "-", count=count)
+    first = f"({after}" if after != "0" else "-"
+    entries: Any = redis_client().xrange(stream_key(run_id), min=first, count=count)
     return [
         {
             "cursor": cursor.decode(),

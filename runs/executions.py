@@ -140,9 +140,7 @@ def announce(settled: Settled) -> None:
 def stop_children(run_id: UUID) -> None:
     """Nobody will read the results of a failed run's children any more."""
     children = Run.objects.filter(parent_id=run_id, on_parent_stop="cancel").values_list("id", flat=True)
-    request = StopRequest(
-        StopMode.CANCEL, StopSource.PARENT, "", "its parent failed", runs_settings().grace_seconds
-    )
+    request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed", runs_settings().grace_seconds)
     stopped = registry.request_stop(list(children), request)
     executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
     dispatch.ring_stops(executing, request.reason)

@@ -111,7 +111,4 @@ class LocalLink:
 
 def encode_order(order: StopOrder) -> bytes:
     """One line that a `ChildLink` understands."""
-    return (
-        json.dumps({"run": str(order.run_id), "attempt": order.attempt, "reason": order.reason}).encode()
-        + b"\n"
-    )
+    return json.dumps({"run": str(order.run_id), "attempt": order.attempt, "reason": order.reason}).encode() + b"\n"

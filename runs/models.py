@@ -44,9 +44,7 @@ class Run(models.Model):
     id = models.UUIDField(primary_key=True, default=new_run_id, editable=False)
     graph = models.CharField(max_length=200)
     status = models.CharField(max_length=9, choices=Status, default=Status.QUEUED)
-    parent = models.ForeignKey(
-        "self", on_delete=models.CASCADE, null=True, blank=True, related_name="children"
-    )
+    parent = models.ForeignKey("self", on_delete=models.CASCADE, null=True, blank=True, related_name="children")
     root = models.ForeignKey("self", on_delete=models.CASCADE, related_name="+")
     # Names the child among its siblings, so that a node that runs again does not start it twice.
     child_key = models.CharField(max_length=400, null=True, blank=True)  # noqa: DJ001 - null is not a name
@@ -74,9 +72,7 @@ class Run(models.Model):
     resurrections = models.PositiveIntegerField(default=0)
     worker = models.CharField(max_length=200, blank=True)
     pid = models.PositiveIntegerField(null=True, blank=True)
-    pid_started_at = models.FloatField(
-        null=True, blank=True
-    )  # seconds since the epoch, with `pid` a process's name
+    pid_started_at = models.FloatField(null=True, blank=True)  # seconds since the epoch, with `pid` a process's name
     lease_expires_at = models.DateTimeField(null=True, blank=True)
 
     current_node = models.CharField(max_length=200, blank=True)
@@ -125,9 +121,7 @@ class Run(models.Model):
                 condition=~Q(status__in=[Status.COMPLETED, Status.FAILED]) | ~_stopping,
                 name="run_stop_ends_only_as_cancelled",
             ),
-            models.CheckConstraint(
-                condition=~Q(status=Status.CANCELLED) | _stopping, name="run_cancelled_was_asked"
-            ),
+            models.CheckConstraint(condition=~Q(status=Status.CANCELLED) | _stopping, name="run_cancelled_was_asked"),
             # Nothing of an idle run executes, so a stop settles it at once and it is never seen stopping.
             models.CheckConstraint(
                 condition=~Q(status__in=[Status.QUEUED, Status.WAITING, Status.PAUSED]) | ~_stopping,
@@ -139,9 +133,7 @@ class Run(models.Model):
                 name="run_finished_at_iff_terminal",
             ),
             models.CheckConstraint(
-                condition=Q(
-                    status=Status.RUNNING, lease_expires_at__isnull=False, attempt__gte=1, pid__isnull=False
-                )
+                condition=Q(status=Status.RUNNING, lease_expires_at__isnull=False, attempt__gte=1, pid__isnull=False)
                 | (~Q(status=Status.RUNNING) & Q(lease_expires_at__isnull=True)),
                 name="run_lease_iff_running",
             ),
@@ -150,9 +142,7 @@ class Run(models.Model):
                 | (_stopping & Q(stop_mode__in=StopMode.values)),
                 name="run_stop_has_a_mode",
             ),
-            models.CheckConstraint(
-                condition=Q(priority__lt=len(PRIORITY_RANGE)), name="run_priority_in_range"
-            ),
+            models.CheckConstraint(condition=Q(priority__lt=len(PRIORITY_RANGE)), name="run_priority_in_range"),
             models.UniqueConstraint(fields=["parent", "child_key"], name="run_child_key_unique"),
             models.UniqueConstraint(fields=["owner", "idempotency_key"], name="run_idempotency_key_unique"),
             models.UniqueConstraint(
@@ -160,9 +150,7 @@ class Run(models.Model):
                 condition=Q(owner__isnull=True),
                 name="run_idempotency_key_unowned",
             ),
-            models.UniqueConstraint(
-                fields=["thread_id"], condition=_active, name="run_thread_has_one_active"
-            ),
+            models.UniqueConstraint(fields=["thread_id"], condition=_active, name="run_thread_has_one_active"),
         ]
 
     def __str__(self) -> str:

@@ -56,7 +56,7 @@ def progress(done: int, total: int) -> None:
 
 def spawn(
     graph: str,
-    input: Any,  # noqa: A002 - the design's word
+    input: Any,
     *,
     key: str | None = None,
     on_parent_stop: str = OnParentStop.CANCEL,

@@ -45,9 +45,7 @@ def recover(run: Run) -> None:
         "type": "WorkerLost",
         "message": f"the process that ran it was lost {run.resurrections + 1} times",
     }
-    settled = registry.settle(
-        run.id, run.attempt, Status.FAILED, error=None if was_stopped else error, rung=2
-    )
+    settled = registry.settle(run.id, run.attempt, Status.FAILED, error=None if was_stopped else error, rung=2)
     if settled is not None:
         logger.warning("the process of run %s was lost, it is %s", run.id, settled.status)
         executions.announce(settled)

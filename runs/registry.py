@@ -14,9 +14,19 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, JSONField, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from runs.columns import (
+    as_uuid,
+    columns_of,
+    from_database,
+    insert_into,
+    moment,
+    names_of,
+    to_database,
+    values_of,
+)
 from runs.errors import IllegalTransition, ParentIsStopping
 from runs.models import Run, StatusChange
 from runs.states import ACTIVE, IDLE, TERMINAL, TRANSITIONS, OnParentStop, Status, StopMode, StopSource
@@ -105,8 +115,9 @@ def create_cancelled(run: Run, request: StopRequest) -> None:
     with transaction.atomic():
         run.status = Status.CANCELLED
         run.finished_at = now
-        for name, value in _stop_columns(request, now).items():
-            setattr(run, Run._meta.get_field(name).attname, value)
+        columns = _stop_columns(request, now)
+        for column, value in zip(columns_of(Run, columns), columns.values(), strict=True):
+            setattr(run, column.attname, value)
         run.stop_gone_at = now
         run.save(force_insert=True)
         _record([run.id], Status.CANCELLED)
@@ -119,8 +130,8 @@ def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | No
         The run with its new attempt, or None: it is not queued (a repeated doorbell), or it or an ancestor has a
         stop requested.
     """
-    now = _as_moment(timezone.now())
-    lease = _as_moment(timezone.now() + timedelta(seconds=lease_seconds))
+    now = moment(timezone.now())
+    lease = moment(timezone.now() + timedelta(seconds=lease_seconds))
     key = _as_parameter(run_id)
     # By hand, because it is the hot path: the ORM would take three statements and five times as long.
     sql = f"""
@@ -137,9 +148,8 @@ def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | No
         row = cursor.fetchone()
         if row is None:
             return None
-        run = Run.from_db(
-            connection.alias, _CLAIMED, [_from_column(*pair) for pair in zip(_CLAIMED, row, strict=True)]
-        )
+        values = map(from_database, columns_of(Run, _CLAIMED), row)
+        run = Run.from_db(connection.alias, _CLAIMED, list(values))
         _record([run_id], Status.RUNNING, run.attempt)
     return run
 
@@ -179,15 +189,15 @@ def settle(
         WHERE id = %s AND attempt = %s AND status = '{Status.RUNNING.value}'
         RETURNING status, parent_id
     """  # noqa: S608 - names and constants; every value is a parameter
-    moment = _as_moment(now)
+    at = moment(now)
     parameters = [
         target.value,
         _as_column("output", output),
         _as_column("error", error),
-        moment,
-        moment,
-        moment,
-        _as_moment(acknowledged_at or now),
+        at,
+        at,
+        at,
+        moment(acknowledged_at or now),
         rung,
         _as_parameter(run_id),
         attempt,
@@ -197,7 +207,7 @@ def settle(
         row = cursor.fetchone()
         if row is None:
             return None
-        status, parent_id = Status(row[0]), row[1] and _as_uuid(row[1])
+        status, parent_id = Status(row[0]), row[1] and as_uuid(row[1])
         _record([run_id], status, attempt)
     return Settled(run_id, status, parent_id)
 
@@ -309,8 +319,8 @@ def list_results(run_ids: Sequence[UUID]) -> list[dict[str, Any]]:
 def request_stop(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = True) -> list[Stopped]:
     """Ask runs, and with `cascade` everything below them, to stop.
 
-    Idle runs are cancelled on the spot. What had ended by itself is left alone, with everything below it. A run that was asked before keeps its first reason and is not in the
-    answer; `escalate` climbs for it.
+    Idle runs are cancelled on the spot. What had ended by itself is left alone, with everything below it. A run
+    that was asked before keeps its first reason and is not in the answer; `escalate` climbs for it.
 
     Race: the recursive statement is repeated until it reaches nothing new. A child that was being inserted
     meanwhile either was committed, and is found by the next round, or is refused by `create`, which waits for the
@@ -333,7 +343,7 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
         return []
     now = timezone.now()
     columns = _stop_columns(request, now)
-    fields = [Run._meta.get_field(name) for name in columns]
+    names = names_of(columns_of(Run, columns))
     idle = ", ".join(f"'{status.value}'" for status in sorted(IDLE))
     active = ", ".join(f"'{status.value}'" for status in _ACTIVE)
     sql = f"""
@@ -345,7 +355,7 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
             WHERE %s AND child.on_parent_stop = '{OnParentStop.CANCEL.value}'
         )
         UPDATE {_TABLE} SET
-            {", ".join(f"{field.column} = %s" for field in fields)},
+            {", ".join(f"{name} = %s" for name in names)},
             status = CASE WHEN status IN ({idle}) THEN '{Status.CANCELLED.value}' ELSE status END,
             finished_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END,
             stop_gone_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END
@@ -353,17 +363,15 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
         RETURNING id, status, parent_id
     """  # noqa: S608 - names of columns and constants; every value is a parameter
     values = [_as_column(name, value) for name, value in columns.items()]
-    moment = _as_moment(now)
-    parameters = [*map(_as_parameter, run_ids), cascade, *values, moment, moment]
+    at = moment(now)
+    parameters = [*map(_as_parameter, run_ids), cascade, *values, at, at]
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         rows = cursor.fetchall()
-    return [Stopped(_as_uuid(row[0]), Status(row[1]), row[2] and _as_uuid(row[2])) for row in rows]
+    return [Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2])) for row in rows]
 
 
-def escalate(
-    run_ids: Sequence[UUID], *, mode: StopMode, deadline: datetime, cascade: bool = True
-) -> list[UUID]:
+def escalate(run_ids: Sequence[UUID], *, mode: StopMode, deadline: datetime, cascade: bool = True) -> list[UUID]:
     """Bring the kill of runs that are already stopping forward; never puts it off."""
     with transaction.atomic():
         ids = list_tree(run_ids) if cascade else list(run_ids)
@@ -381,9 +389,7 @@ def list_tree(run_ids: Sequence[UUID]) -> list[UUID]:
     level = found
     while level:
         level = list(
-            Run.objects.filter(parent_id__in=level, on_parent_stop=OnParentStop.CANCEL).values_list(
-                "id", flat=True
-            )
+            Run.objects.filter(parent_id__in=level, on_parent_stop=OnParentStop.CANCEL).values_list("id", flat=True)
         )
         found.extend(level)
     return found
@@ -416,7 +422,7 @@ def _record(run_ids: Sequence[UUID], status: Status, attempt: int | None = None)
         attempts = dict(Run.objects.filter(id__in=run_ids).values_list("id", "attempt"))
     else:
         attempts = dict.fromkeys(run_ids, attempt)
-    now = _as_moment(timezone.now())
+    now = moment(timezone.now())
     rows = [(_as_parameter(run_id), status.value, attempts[run_id], now) for run_id in run_ids]
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -426,14 +432,9 @@ def _record(run_ids: Sequence[UUID], status: Status, attempt: int | None = None)
 
 
 def _insert(run: Run) -> None:
-    fields = Run._meta.concrete_fields
-    sql = f"""
-        INSERT INTO {_TABLE} ({", ".join(field.column for field in fields)})
-        VALUES ({", ".join(["%s"] * len(fields))})
-    """  # noqa: S608 - names of columns; every value is a parameter
-    values = [field.get_db_prep_save(getattr(run, field.attname), connection) for field in fields]
+    columns = list(Run._meta.concrete_fields)
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
+        cursor.execute(insert_into(Run, columns), values_of(columns, run))
     run._state.adding = False
     run._state.db = connection.alias
 
@@ -444,23 +445,8 @@ def _check(source: Status, target: Status) -> None:
 
 
 def _as_parameter(run_id: UUID) -> Any:
-    return Run._meta.pk.get_db_prep_value(run_id, connection)
+    return to_database(Run._meta.pk, run_id)
 
 
 def _as_column(name: str, value: Any) -> Any:
-    return Run._meta.get_field(name).get_db_prep_save(value, connection)
-
-
-def _from_column(name: str, value: Any) -> Any:
-    field = Run._meta.get_field(name)
-    if isinstance(field, JSONField):
-        return field.from_db_value(value, None, connection)
-    return field.to_python(value)
-
-
-def _as_moment(value: datetime) -> Any:
-    return connection.ops.adapt_datetimefield_value(value)
-
-
-def _as_uuid(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(value)
+    return to_database(columns_of(Run, [name])[0], value)

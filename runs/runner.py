@@ -145,9 +145,7 @@ class GraphThread(threading.Thread):
         self.run_row = run
         self.token = token
         self.control = RunControl()
-        self.outcome = Outcome(
-            Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"}
-        )
+        self.outcome = Outcome(Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"})
         self._context = contextvars.copy_context()
 
     def stop(self, reason: str) -> None:
@@ -168,7 +166,7 @@ class GraphThread(threading.Thread):
             self.token.acknowledge()
             boundaries.end_open_nodes(NodeStatus.CANCELLED)
             self.outcome = Outcome(Status.CANCELLED)
-        except BaseException as error:  # noqa: BLE001 - the outcome of the attempt is settled from it
+        except BaseException as error:
             boundaries.end_open_nodes(NodeStatus.FAILED)
             self.outcome = Outcome(Status.FAILED, error=events.as_error(error))
             logger.warning("run %s of graph %s failed", self.run_row.id, self.run_row.graph, exc_info=error)

@@ -36,9 +36,7 @@ from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
 
-EARLY_LENGTH = (
-    1_000  # doorbells remembered for runs that have not begun here; the poll finds what is forgotten
-)
+EARLY_LENGTH = 1_000  # doorbells remembered for runs that have not begun here; the poll finds what is forgotten
 
 # Held while this process has a database connection open, and taken by every fork: a child never inherits a SQLite
 # connection, whose file locks it would break.
@@ -264,11 +262,7 @@ class Supervisor:
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
-        overdue = (
-            self._table()
-            if self._kill_all.is_set()
-            else [key for key, at in self.deadlines.items() if at <= now]
-        )
+        overdue = self._table() if self._kill_all.is_set() else [key for key, at in self.deadlines.items() if at <= now]
         for run_id in list(overdue):
             self._kill(run_id)
 
@@ -301,9 +295,7 @@ class Supervisor:
     def _stop_own_runs(self) -> None:
         self._shutdown_done = True
         grace = 0.0 if self._kill_all.is_set() else runs_settings().grace_seconds
-        request = StopRequest(
-            StopMode.CANCEL, StopSource.SHUTDOWN, self.hostname, "the worker is shutting down", grace
-        )
+        request = StopRequest(StopMode.CANCEL, StopSource.SHUTDOWN, self.hostname, "the worker is shutting down", grace)
         with database():
             control.stop_runs(list(self._table()), request)
             Worker.objects.filter(id=self.worker_id).update(is_stopping=True)
@@ -329,9 +321,7 @@ class Supervisor:
         """Another worker may soon take over what runs here: end it before its leases do."""
         for child in list(self.children.values()):
             if child.run_id in table:
-                logger.error(
-                    "leases can't be renewed, process %d of run %s is killed", child.pid, child.run_id
-                )
+                logger.error("leases can't be renewed, process %d of run %s is killed", child.pid, child.run_id)
                 killing.kill_child(self.celery_worker, child.pid, is_still_due=lambda: True)
                 self._forget(child.run_id)
                 self._drop(child)
@@ -369,7 +359,7 @@ class Supervisor:
                 pubsub = redis_connections.subscriber()
                 self._ring()  # what was rung before the subscription is found by looking
                 pause = 0.1
-                for message in pubsub.listen():
+                for message in pubsub.listen():  # type: ignore[no-untyped-call]
                     body = json.loads(message["data"])
                     with self._lock:
                         self._rung.append(([UUID(run_id) for run_id in body["runs"]], body["reason"]))

@@ -38,7 +38,7 @@ class GraphTask(Task):  # type: ignore[type-arg]
     graph: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> None:
-        run_id = _as_run_id(self.request.id)
+        run_id = _as_run_id(str(self.request.id))
         if control.find(run_id) is None:
             self.submit(*args, run_id=run_id, ring=False, **kwargs)
         _execute(run_id)
@@ -69,6 +69,4 @@ def _as_run_id(task_id: str) -> UUID:
     try:
         return UUID(task_id)
     except ValueError:
-        raise InputRefused(
-            f"task_id is {task_id!r}, allowed is a UUID: a run's id is its task's id"
-        ) from None
+        raise InputRefused(f"task_id is {task_id!r}, allowed is a UUID: a run's id is its task's id") from None

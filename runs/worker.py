@@ -174,9 +174,7 @@ class TerminationHeld:
             from runs import control, errors
 
             try:
-                control.cancel(
-                    self._run_id, source="signal", actor="SIGTERM", reason="its process got SIGTERM"
-                )
+                control.cancel(self._run_id, source="signal", actor="SIGTERM", reason="its process got SIGTERM")
             except (errors.RunAlreadyEnded, errors.RunNotFound):
                 pass
             finally:
