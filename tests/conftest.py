@@ -62,5 +62,3 @@ def start_worker(redis_server: None, transactional_db: None, tmp_path: Path) -> 
 @pytest.fixture
 def marks(tmp_path: Path) -> Marks:
     return Marks(tmp_path / "marks.jsonl")
-
-

@@ -56,9 +56,7 @@ class WorkerProcess:
         self.mark = uuid.uuid4().hex
         command = [sys.executable, "-m", "celery", "-A", "graduation_backend", "worker"]
         options = ["--loglevel=info", "--pool=prefork", f"--concurrency={concurrency}", "-n", f"{self.mark}@%h"]
-        options.append("--include=tests.graphs.plain_tasks")
-        if include:
-            options += ["--include", include]
+        options.append(f"--include=tests.graphs.plain_tasks,{include}".rstrip(","))
         self.process = subprocess.Popen(
             [*command, *options],
             cwd=ROOT,

@@ -1,0 +1,205 @@
+"""`control_tasks status`: one run with all that belongs to it, or one plain task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils import timezone
+
+from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks.listing import in_tree_order
+from graduation_backend.control_tasks.terminal import Screen, printable, shortened
+from runs import control, representation
+from runs.dispatch import CeleryTask
+from runs.errors import BrokerAway
+from runs.models import NodeExecution, Run
+from runs.states import NodeStatus
+from runs.words import duration
+
+SHOWN_NODES = 30
+SHOWN_CHILDREN = 30
+
+
+def show_status(options: dict[str, Any], screen: Screen) -> int:
+    run = control.find(options["task_id"])
+    if run is None:
+        _show_task(get_celery_task(options["task_id"]), options, screen)
+        return exits.DONE
+    nodes = control.list_nodes(run.id)
+    below = control.list_tree(run.id)[1:]
+    if options["json"]:
+        screen.json(
+            {
+                **representation.as_json(run),
+                "nodes": [representation.node_as_json(node) for node in nodes],
+                "children": [_child_as_json(child) for child in below],
+            }
+        )
+        return exits.DONE
+    _print_fields(screen, _fields(run, screen))
+    _print_nodes(screen, nodes)
+    _print_below(screen, below)
+    return exits.DONE
+
+
+def get_celery_task(task_id: str) -> CeleryTask:
+    """The plain task with this id that a worker holds.
+
+    Raises:
+        Error: no worker holds it, or none can be asked.
+    """
+    try:
+        tasks = control.list_celery_tasks()
+    except BrokerAway as error:
+        raise exits.Error(
+            f"there is no run {task_id}, and no worker can be asked for a plain task, because {error}",
+            exits.NOT_FOUND,
+        ) from None
+    for task in tasks:
+        if task.id == task_id:
+            return task
+    raise exits.Error(
+        f"there is no run {task_id}, and no worker holds a task with this id; "
+        "to see what there is: manage.py control_tasks list --all",
+        exits.NOT_FOUND,
+    )
+
+
+def _show_task(task: CeleryTask, options: dict[str, Any], screen: Screen) -> None:
+    if options["json"]:
+        screen.json(asdict(task))
+        return
+    begun = datetime.fromtimestamp(task.started_at, UTC) if task.started_at else None
+    fields: list[tuple[str, Any]] = [
+        ("id", task.id),
+        ("task", task.name),
+        ("state", task.state),
+        ("worker", task.worker),
+        ("arguments", task.args),
+        ("due", task.eta),
+        ("started", _moment(begun)),
+    ]
+    _print_fields(screen, fields)
+
+
+def _child_as_json(child: Run) -> dict[str, Any]:
+    return {
+        "id": str(child.id),
+        "parent_id": str(child.parent_id),
+        "graph": child.graph,
+        "status": child.display_status,
+        "on_parent_stop": child.on_parent_stop,
+    }
+
+
+def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
+    """What there is to say of the run, by its label; an empty value is not shown."""
+    return [
+        ("id", str(run.id)),
+        ("graph", run.graph),
+        ("status", screen.status(run.display_status)),
+        ("node", run.current_node),
+        ("progress", f"{run.progress_done}/{run.progress_total}" if run.progress_total else ""),
+        ("owner", str(run.owner) if run.owner else ""),
+        ("parent", str(run.parent_id) if run.parent_id else ""),
+        ("thread", run.thread_id if run.thread_id != str(run.id) else ""),
+        ("worker", f"{run.worker}, pid {run.pid}" if run.status == "running" else run.worker),
+        ("attempt", str(run.attempt) if run.attempt > 1 else ""),
+        ("created", _moment(run.created_at)),
+        ("started", _moment(run.started_at)),
+        ("ended", _moment(run.finished_at)),
+        ("took", _took(run)),
+        ("last sign", _moment(run.last_activity_at) if not run.is_terminal else ""),
+        *_stop_fields(run),
+        ("asks", shortened(run.questions) if run.questions and run.status == "waiting" else ""),
+        ("error", _error(run.error)),
+        ("input", shortened(run.input)),
+        ("output", shortened(run.output) if run.output is not None else ""),
+    ]
+
+
+def _stop_fields(run: Run) -> list[tuple[str, str]]:
+    if run.stop_requested_at is None:
+        return []
+    who = " ".join(part for part in (run.stop_actor, f"({run.get_stop_source_display()})") if part)
+    fields = [
+        ("stop asked", f"{_moment(run.stop_requested_at)} by {who}"),
+        ("stop reason", run.stop_reason),
+        ("stop mode", run.stop_mode),
+    ]
+    if run.is_stopping:
+        fields += [
+            ("delivered", _moment(run.stop_delivered_at)),
+            ("killed at", _moment(run.stop_deadline)),
+        ]
+    elif run.stop_gone_at:
+        how = {0: "it stopped by itself", 1: "it was interrupted", 2: "its process was killed"}
+        words = how.get(run.stop_rung, "") if run.stop_rung is not None else "it was not executing"
+        after = duration((run.stop_gone_at - run.stop_requested_at).total_seconds())
+        fields.append(("stopped", f"after {after}, {words}"))
+    return fields
+
+
+def _error(error: dict[str, Any] | None) -> str:
+    return f"{error.get('type', '')}: {error.get('message', '')}" if error else ""
+
+
+def _took(run: Run) -> str:
+    if run.started_at is None:
+        return ""
+    return duration(((run.finished_at or timezone.now()) - run.started_at).total_seconds())
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}" if moment else ""
+
+
+def _print_fields(screen: Screen, fields: Sequence[tuple[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold" if screen.is_terminal else "", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in fields:
+        if value:
+            grid.add_row(label, value if isinstance(value, Text) else Text(printable(value)))
+    screen.console().print(grid)
+
+
+def _print_nodes(screen: Screen, nodes: Sequence[NodeExecution]) -> None:
+    if not nodes:
+        return
+    screen.line()
+    if len(nodes) > SHOWN_NODES:
+        screen.line(f"nodes: the last {SHOWN_NODES} of {len(nodes)}, all of them with --json")
+    else:
+        screen.line("nodes")
+    for node in nodes[-SHOWN_NODES:]:
+        ended = node.finished_at or timezone.now()
+        took = duration((ended - node.started_at).total_seconds())
+        problem = _error(node.error) if node.status == NodeStatus.FAILED else ""
+        where = f"{node.namespace}/{node.node}" if node.namespace else node.node
+        screen.line("  " + printable(f"{where}  {node.status}  {took}  {problem}"))
+
+
+def _print_below(screen: Screen, below: Sequence[Run]) -> None:
+    if not below:
+        return
+    screen.line()
+    screen.line("children" if len(below) <= SHOWN_CHILDREN else f"children: {len(below)}")
+    print_runs(screen, below[:SHOWN_CHILDREN])
+    if len(below) > SHOWN_CHILDREN:
+        screen.line(f"  … and {len(below) - SHOWN_CHILDREN} more, all of them with --json")
+
+
+def print_runs(screen: Screen, runs: Sequence[Run]) -> None:
+    """Runs as an indented tree, one a line."""
+    for run, depth in in_tree_order(runs):
+        fate = "  (goes on when its parent is stopped)" if run.on_parent_stop == "abandon" else ""
+        screen.line(
+            f"  {'  ' * depth}{run.id}  {printable(run.graph)}  {screen.status(run.display_status)}{fate}"
+        )

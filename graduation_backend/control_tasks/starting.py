@@ -1,0 +1,134 @@
+"""`control_tasks start` and `control_tasks graphs`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks.accounts import get_account
+from graduation_backend.control_tasks.listing import print_table
+from graduation_backend.control_tasks.terminal import Screen, shortened
+from graduation_backend.control_tasks.waiting import wait_until_ended
+from runs import catalog, control, representation
+from runs.errors import GraphImportFailed
+from runs.models import DEFAULT_PRIORITY, Run, new_run_id
+from runs.states import Status
+from runs.words import count, duration
+
+
+def start(options: dict[str, Any], screen: Screen) -> int:
+    owner = get_account(options["owner"])
+    priority: int | None = options["priority"]
+    run_id = new_run_id()
+    run = control.submit(
+        options["graph"],
+        options["input"],
+        owner=owner,
+        thread_id=options["thread"],
+        idempotency_key=options["key"],
+        priority=DEFAULT_PRIORITY if priority is None else priority,
+        run_id=run_id,
+    )
+    if run.id != run_id:
+        screen.note(f"The key was used before, by this run; it is {run.display_status}.")
+    elif not control.list_workers():
+        screen.note("No worker is alive: the run is queued until one starts.")
+    if not options["json"]:
+        screen.line(str(run.id))
+    if not options["wait"]:
+        if options["json"]:
+            screen.json(representation.as_json(run))
+        elif screen.is_terminal:
+            screen.note(f"To look at it: manage.py control_tasks status --task-id {run.id}")
+        return exits.DONE
+    return _wait(run, options, screen)
+
+
+def _wait(run: Run, options: dict[str, Any], screen: Screen) -> int:
+    cancel = f"to cancel it: manage.py control_tasks cancel --task-id {run.id}"
+
+    def look() -> list[Run]:
+        current = control.get(run.id)
+        return [] if current.is_terminal else [current]
+
+    wait_until_ended(
+        look,
+        screen,
+        timeout_seconds=options["timeout"],
+        on_interrupt=f"run {run.id} goes on; {cancel}",
+        on_timeout=f"it goes on; {cancel}",
+    )
+    run = control.get(run.id)
+    if options["json"]:
+        screen.json(representation.as_json(run))
+    elif run.status == Status.COMPLETED and run.finished_at:
+        took = duration((run.finished_at - run.created_at).total_seconds())
+        screen.line(f"completed after {took}")
+        screen.line(shortened(run.output, 2_000))
+    if run.status == Status.COMPLETED:
+        return exits.DONE
+    raise exits.Error(
+        f"run {run.id} {_how_it_ended(run)}; for more: manage.py control_tasks status --task-id {run.id}"
+    )
+
+
+def _how_it_ended(run: Run) -> str:
+    if run.status == Status.CANCELLED:
+        return "was cancelled" + (f" ({run.stop_reason})" if run.stop_reason else "")
+    error = run.error or {}
+    return f"failed: {error.get('type', '')}: {error.get('message', '')}"
+
+
+def list_graphs(options: dict[str, Any], screen: Screen) -> int:
+    entries = catalog.list_graphs()
+    problems = {entry.name: _find_problem(entry.name) for entry in entries} if options["check"] else {}
+    if options["json"]:
+        screen.json(
+            [
+                {
+                    "name": entry.name,
+                    "path": f"{entry.module_path}:{entry.attribute}",
+                    "description": entry.description,
+                    **({"error": problems[entry.name]} if options["check"] else {}),
+                }
+                for entry in entries
+            ]
+        )
+    elif not entries:
+        screen.line("There is no graph: name one in langgraph.json.")
+    else:
+        rows = [
+            [
+                entry.name,
+                f"{entry.module_path}:{entry.attribute}",
+                _verdict(problems, entry.name),
+                entry.description,
+            ]
+            for entry in entries
+        ]
+        print_table(screen, ("graph", "where", "check", "description"), ("description", "where"), rows)
+    failed = [f"{name} ({problem})" for name, problem in problems.items() if problem]
+    if failed:
+        raise exits.Error(f"{count(len(failed), 'graph')} can't be imported: {'; '.join(failed)}")
+    return exits.DONE
+
+
+def _verdict(problems: dict[str, str | None], name: str) -> str:
+    if name not in problems:
+        return ""
+    return "fails" if problems[name] else "ok"
+
+
+def _find_problem(name: str) -> str | None:
+    """Why a graph can't be imported; None if it can."""
+    try:
+        # What a module prints when it is imported must not spoil our JSON.
+        with contextlib.redirect_stdout(sys.stderr):
+            catalog.load(name)
+    except GraphImportFailed as error:
+        return error.cause
+    except SystemExit as error:
+        return f"it ends the program when it is imported: {error.code}"
+    return None

@@ -1,0 +1,238 @@
+"""`control_tasks cancel` and `control_tasks cancel-all`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+
+from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks.accounts import get_account
+from graduation_backend.control_tasks.details import get_celery_task, print_runs
+from graduation_backend.control_tasks.terminal import Screen
+from graduation_backend.control_tasks.waiting import Active, wait_until_ended
+from runs import control, representation
+from runs.control import StopResult
+from runs.dispatch import CeleryTask
+from runs.errors import BrokerAway, RunAlreadyEnded
+from runs.models import Run
+from runs.states import Status, StopMode, StopSource
+from runs.words import count, duration
+
+
+def cancel(options: dict[str, Any], screen: Screen) -> int:
+    run = control.find(options["task_id"])
+    if run is None:
+        return _cancel_celery_task(get_celery_task(options["task_id"]), options, screen)
+    if options["dry_run"]:
+        return _show_what_would_stop(run, options, screen)
+    result = control.cancel(
+        run.id,
+        actor=control.cli_actor(),
+        source=StopSource.CLI,
+        reason=options["reason"],
+        mode=_mode(options),
+        grace_seconds=options["grace"],
+        cascade=not options["no_cascade"],
+    )
+    run_id = run.id
+    run = control.get(run_id)
+    if not options["json"]:
+        screen.line(_describe(run, result))
+    if options["wait"]:
+        _wait(
+            lambda: _find_affected(run_id, options),
+            options,
+            screen,
+            command=f"manage.py control_tasks status --task-id {run.id}",
+            force=f"manage.py control_tasks cancel --force --task-id {run.id}",
+        )
+        run = control.get(run.id)
+        if not options["json"]:
+            screen.line(_describe_end(run))
+    if options["json"]:
+        screen.json({**_as_json(result), "run": representation.as_json(run)})
+    return exits.DONE
+
+
+def cancel_all(options: dict[str, Any], screen: Screen) -> int:
+    if options["tasks"] and (options["graph"] or options["owner"]):
+        raise exits.Error("--tasks has no --graph and no --owner: plain tasks have neither", exits.USAGE)
+    if not options["yes"] and not sys.stdin.isatty():
+        raise exits.Error("nobody can be asked here; say --yes to cancel without a question", exits.USAGE)
+    owner = get_account(options["owner"])
+    matching = [run.id for run in control.list_active(graph=options["graph"], owner=owner)]
+    affected = control.list_stoppable(matching)
+    tasks, problem = _find_celery_tasks() if options["tasks"] else ([], None)
+    if (affected or tasks) and not options["yes"] and not _is_confirmed(affected, tasks, options, screen):
+        raise exits.Error("nothing was cancelled")
+    result = control.cancel_all(
+        graph=options["graph"],
+        owner=owner,
+        actor=control.cli_actor(),
+        source=StopSource.CLI,
+        reason=options["reason"],
+        mode=_mode(options),
+    )
+    if tasks:
+        control.cancel_celery_tasks([task.id for task in tasks], kill=options["force"])
+    if not options["json"]:
+        screen.line(_describe_all(result, tasks))
+    if options["wait"]:
+        awaited = list({*matching, *result.reached})
+        _wait(
+            lambda: [*control.list_stoppable(awaited), *_still_held(tasks)],
+            options,
+            screen,
+            command="manage.py control_tasks list",
+            force="manage.py control_tasks cancel-all --force",
+        )
+        if not options["json"] and (awaited or tasks):
+            screen.line("All of it has stopped.")
+    if options["json"]:
+        screen.json({**_as_json(result), "tasks": [task.id for task in tasks]})
+    if problem is not None:
+        raise exits.Error(f"the plain Celery tasks were not cancelled, because {problem}")
+    return exits.DONE
+
+
+# --- runs -------------------------------------------------------------------------------------------------
+
+
+def _mode(options: dict[str, Any]) -> StopMode:
+    return StopMode.KILL if options["force"] else StopMode.CANCEL
+
+
+def _find_affected(run_id: UUID, options: dict[str, Any]) -> list[Run]:
+    """The active runs that a stop of this one reaches."""
+    if options["no_cascade"]:
+        current = control.get(run_id)
+        return [] if current.is_terminal else [current]
+    return control.list_stoppable([run_id])
+
+
+def _show_what_would_stop(run: Run, options: dict[str, Any], screen: Screen) -> int:
+    if run.status in (Status.COMPLETED, Status.FAILED):
+        raise RunAlreadyEnded(run.id, run.status)
+    affected = _find_affected(run.id, options)
+    if options["json"]:
+        screen.json({"would_stop": [representation.as_json(member) for member in affected]})
+    elif affected:
+        screen.line(f"Would stop {count(len(affected), 'run')}:")
+        print_runs(screen, affected)
+    else:
+        screen.line(f"Would stop nothing: run {run.id} was cancelled already.")
+    return exits.DONE
+
+
+def _describe(run: Run, result: StopResult) -> str:
+    if result.reached:
+        text = f"Asked {count(len(result.reached), 'run')} to stop"
+        executing = len(result.reached) - len(result.settled)
+        if executing and result.settled:
+            return f"{text}; {len(result.settled)} cancelled, {executing} still executing."
+        return f"{text}; still executing." if executing else f"{text}; cancelled."
+    if result.escalated:
+        return _describe_escalated(result)
+    if run.is_terminal:
+        return f"Run {run.id} was cancelled already."
+    since = duration((timezone.now() - (run.stop_requested_at or timezone.now())).total_seconds())
+    return f"Run {run.id} has been stopping for {since} already; --force kills it at once."
+
+
+def _describe_escalated(result: StopResult) -> str:
+    were = "was" if len(result.escalated) == 1 else "were"
+    return f"{count(len(result.escalated), 'run')} that {were} stopping: the kill comes sooner."
+
+
+def _describe_end(run: Run) -> str:
+    if run.stop_requested_at is None or run.stop_gone_at is None:
+        return f"Run {run.id} is {run.display_status}."
+    after = duration((run.stop_gone_at - run.stop_requested_at).total_seconds())
+    return f"Stopped, {after} after it was asked; its status is {run.status}."
+
+
+def _describe_all(result: StopResult, tasks: Sequence[CeleryTask]) -> str:
+    parts = []
+    if result.reached:
+        settled = f" ({len(result.settled)} cancelled at once)" if result.settled else ""
+        parts.append(f"Asked {count(len(result.reached), 'run')} to stop{settled}.")
+    if result.escalated:
+        parts.append(_describe_escalated(result))
+    if tasks:
+        parts.append(f"Cancelled {count(len(tasks), 'plain task')}.")
+    return " ".join(parts) or "There was nothing to cancel."
+
+
+def _is_confirmed(
+    affected: Sequence[Run], tasks: Sequence[CeleryTask], options: dict[str, Any], screen: Screen
+) -> bool:
+    what = [count(len(affected), "run")] if affected else []
+    what += [count(len(tasks), "plain task")] if tasks else []
+    verb = "Kill" if options["force"] else "Cancel"
+    try:
+        return screen.ask(f"{verb} {' and '.join(what)}? [y/N]").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _wait(
+    look: Callable[[], Active], options: dict[str, Any], screen: Screen, *, command: str, force: str
+) -> None:
+    wait_until_ended(
+        look,
+        screen,
+        timeout_seconds=options["timeout"],
+        on_interrupt=f"the stop goes on; to look at it: {command}; to kill at once: {force}",
+        on_timeout=f"the stop goes on; to kill at once: {force}",
+    )
+
+
+def _as_json(result: StopResult) -> dict[str, list[str]]:
+    return {name: [str(run_id) for run_id in run_ids] for name, run_ids in asdict(result).items()}
+
+
+# --- plain Celery tasks -----------------------------------------------------------------------------------
+
+
+def _cancel_celery_task(task: CeleryTask, options: dict[str, Any], screen: Screen) -> int:
+    if options["dry_run"]:
+        if options["json"]:
+            screen.json({"would_stop": [asdict(task)]})
+        else:
+            screen.line(f"Would end the {task.state} task {task.id}  {task.name}")
+        return exits.DONE
+    control.cancel_celery_tasks([task.id], kill=options["force"])
+    if not options["json"]:
+        end = "its process is terminated" if task.state == "active" else "it will not start"
+        screen.line(f"Cancelled the {task.state} task {task.name}: {end}.")
+    if options["wait"]:
+        _wait(
+            lambda: _still_held([task]),
+            options,
+            screen,
+            command=f"manage.py control_tasks status --task-id {task.id}",
+            force=f"manage.py control_tasks cancel --force --task-id {task.id}",
+        )
+    if options["json"]:
+        screen.json({"task": asdict(task), "cancelled": True})
+    return exits.DONE
+
+
+def _find_celery_tasks() -> tuple[list[CeleryTask], BrokerAway | None]:
+    """The plain tasks, or why they can't be known: the runs are stopped all the same."""
+    try:
+        return control.list_celery_tasks(), None
+    except BrokerAway as error:
+        return [], error
+
+
+def _still_held(tasks: Sequence[CeleryTask]) -> list[CeleryTask]:
+    if not tasks:
+        return []
+    ids = {task.id for task in tasks}
+    return [task for task in control.list_celery_tasks() if task.id in ids]

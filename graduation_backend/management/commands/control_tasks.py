@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError
+
+from graduation_backend.control_tasks import arguments, exits
+from graduation_backend.control_tasks.terminal import Screen, printable
+from runs.errors import RunsError
+
+
+class Command(BaseCommand):
+    help = (
+        "See, start and stop graph runs and Celery tasks. Exit codes: 0 done, 1 failed or refused, "
+        "2 wrong usage, 3 no such id, 4 --wait timed out (what was waited for goes on)."
+    )
+    requires_system_checks: list[str] = []  # noqa: RUF012 - Django reads it only
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        # Django makes the parser itself; only its complaint is ours.
+        parser.error = partial(_complain, parser)  # type: ignore[method-assign]
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        arguments.add_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] is None:
+            raise exits.Error(f"say what to do: {', '.join(arguments.ACTIONS)}", exits.USAGE)
+        if options.get("timeout") is not None and not options["wait"]:
+            raise exits.Error("--timeout needs --wait", exits.USAGE)
+        screen = Screen(self.stdout, self.stderr, no_color=options["no_color"])
+        try:
+            code = _find_action(options["action"])(options, screen)
+        except (RunsError, DatabaseError) as error:
+            raise exits.as_error(error) from error
+        except KeyboardInterrupt:
+            code = exits.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has gone (`| head`); Python would complain again when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = exits.FAILED
+        if code:
+            sys.exit(code)
+
+
+def _complain(parser: CommandParser, message: str) -> NoReturn:
+    if not parser.called_from_command_line:
+        raise exits.Error(message, exits.USAGE)
+    parser.exit(exits.USAGE, f"Error: {printable(message)}; see: {parser.prog} --help\n")
+
+
+def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
+    # Imported here, so that each loads only what it needs.
+    if name == "list":
+        from graduation_backend.control_tasks.listing import list_tasks
+
+        return list_tasks
+    if name == "status":
+        from graduation_backend.control_tasks.details import show_status
+
+        return show_status
+    if name in ("start", "graphs"):
+        from graduation_backend.control_tasks import starting
+
+        return starting.start if name == "start" else starting.list_graphs
+    from graduation_backend.control_tasks import stopping
+
+    return stopping.cancel if name == "cancel" else stopping.cancel_all

@@ -1,0 +1,39 @@
+"""What lets plain `celery -A graduation_backend worker` and `daphne …` start on a machine without a Redis."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from graduation_backend import embedded_redis
+from graduation_backend.environment import WrongEnvironment
+
+
+def show_wrong_environment_in_one_line() -> None:
+    """Let a program that has no handler of its own, as Celery and Daphne, end without a traceback."""
+    sys.excepthook = _excepthook
+
+
+def start_embedded_redis() -> None:
+    """Start the private Redis that both programs need, if the settings name no other and none runs yet.
+
+    Raises:
+        SystemExit: it does not start.
+    """
+    from django.conf import settings
+
+    try:
+        if not settings.REDIS_IS_EMBEDDED or not embedded_redis.ensure_running(settings.DATA_DIR):
+            return
+    except WrongEnvironment as error:
+        sys.exit(f"Configuration error: {error}")
+    pid = embedded_redis.server_pid(settings.DATA_DIR)
+    advice = f"It outlives this process; to stop it: {embedded_redis.STOP_COMMAND}"
+    print(f"Started an embedded Redis (pid {pid}). {advice}", file=sys.stderr)
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, WrongEnvironment):
+        print(f"Configuration error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
