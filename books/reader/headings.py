@@ -59,7 +59,7 @@ BACK = re.compile(
     r"(general |subject |alphabetical )?index( of .*)?|back ?matter|glossary.*|bibliography|"
     r"(works|literature) cited|"
     r"references|further reading|appendi(x|ces)( .*)?|afterword( .*)?|(foot|end) ?notes|notes|errata|credits|"
-    r"about the (author|authors|publisher|translator|editor|type).*|colophon|anmerkungen|"
+    r"about the (author|authors|publisher|translator|editor|type|book|text|edition).*|colophon|anmerkungen|"
     r"nachwort|notes de .*|"
     r"(discussion|reading group) (questions|guide)|uncopyright"
 )
