@@ -53,20 +53,20 @@ FRONT = re.compile(
     r"note (to|on) the .*|"
     r"(list of )?(illustrations|figures|tables|maps|plates|characters|abbreviations)|maps?|praise for.*|"
     r"dramatis person\w+|vorwort|einleitung|avant propos|pr[ée]face|prefacio|pr[óo]logo del autor|widmung|"
-    r"front ?matter|advance praise.*|about this (book|e ?book|edition)"
+    r"front ?matter|advance praise.*"
 )
 BACK = re.compile(
     r"(general |subject |alphabetical )?index( of .*)?|back ?matter|glossary.*|bibliography|"
     r"(works|literature) cited|"
     r"references|further reading|appendi(x|ces)( .*)?|afterword( .*)?|(foot|end) ?notes|notes|errata|credits|"
-    r"about the (author|authors|publisher|translator|editor|type|book|text|edition).*|colophon|anmerkungen|"
+    r"about the (author|authors|publisher|translator|editor|type).*|colophon|anmerkungen|"
     r"nachwort|notes de .*|"
     r"(discussion|reading group) (questions|guide)|uncopyright"
 )
 EITHER_END = re.compile(
     r"acknowledge?ments?|transcriber s? ?notes?.*|advert[is]+ements?( .*)?|"
     r"(also|other (books|works)|books|works) by .*|"
-    r"by the same author|editor s note.*|author s note.*|copyright.*|newsletter.*"
+    r"about this (book|e ?book|edition|story|text)|by the same author|editor s note.*|author s note.*|copyright.*|newsletter.*"
 )
 STORY_EDGE = re.compile(r"(?:prologue?|epilogue?|interlude|finale|coda|conclusion|postscript|envoi)[.:]?", re.I)
 DECORATION = " *_=~#•·"
