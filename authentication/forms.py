@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 
 class LogInForm(AuthenticationForm):
-    error_messages = {  # noqa: RUF012 - an instance variable of the base
+    error_messages = {
         **AuthenticationForm.error_messages,
         "invalid_login": "This e-mail address and password don't match. Capitals matter in the password.",
     }

@@ -1,4 +1,4 @@
-"""Deleting a book with its file, which Django would leave behind."""
+"""Deleting a book; its file goes with it, see `apps`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,4 @@ def remove_book(book: Book) -> None:
             return
         if progress_of(current).is_active:
             raise BookIsActive(f"“{current.title}” is being processed.")
-        file, storage = current.file.name, current.file.storage
         current.delete()
-        if file:
-            transaction.on_commit(lambda: storage.delete(file))

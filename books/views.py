@@ -172,10 +172,10 @@ def chapters_of(book: Book) -> QuerySet[Section]:
 @require_POST
 def process(request: HttpRequest, book_id: UUID) -> HttpResponse:
     book = _get_changeable(request, book_id)
-    if progress_of(book).is_stopping:
-        messages.warning(request, f"“{book.title}” is still stopping. Try again when it has stopped.")
-    else:
+    try:
         workflow.start_processing(book, by=member(request))
+    except workflow.BookIsStopping as error:
+        messages.warning(request, f"{error}.")
     return _answer(request, book_id)
 
 

@@ -15,6 +15,7 @@ from books.models import Book
 from runs import control
 from runs.errors import RunAlreadyEnded
 from runs.models import Run
+from runs.states import ACTIVE
 
 PROCESS_TASK = "books.tasks.process_book_workflow"
 SAMPLE = Path(__file__).parent / "sample" / "the-keeper-of-gull-rock.txt"
@@ -23,6 +24,13 @@ SAMPLE = Path(__file__).parent / "sample" / "the-keeper-of-gull-rock.txt"
 class BookNotFound(Exception):
     def __init__(self, book_id: object) -> None:
         super().__init__(f"there is no book {book_id}")
+
+
+class BookIsStopping(Exception):
+    """Its last run was stopped, and something of it still executes."""
+
+    def __init__(self, book: Book) -> None:
+        super().__init__(f"“{book.title}” is still stopping: try again when it has stopped")
 
 
 def add_book(file: File[Any], *, owner: User, file_name: str) -> Book:
@@ -50,12 +58,17 @@ def start_processing(
     """Queue the analysis of a book, or return the run that is already at it.
 
     Race: the book's row is locked, so two presses of the button give one run.
+
+    Raises:
+        BookIsStopping: chapters of the run before have not stopped yet.
     """
     with transaction.atomic():
         locked = Book.objects.select_for_update().select_related("owner").get(pk=book.pk)
         current = locked.run
-        if current is not None and not current.is_terminal:
+        if current is not None and not current.is_terminal and not current.is_stopping:
             return current
+        if current is not None and Run.objects.filter(root_id=current.root_id, status__in=ACTIVE).exists():
+            raise BookIsStopping(locked)
         run = control.submit(
             "book",
             {"book_id": str(book.pk)},

@@ -170,9 +170,7 @@ def start_as_child(data_dir: Path) -> subprocess.Popen[bytes] | None:
             return None
         command = ending_with_this_process(_command(data_dir))
         with _log_file(data_dir).open("ab") as log:
-            server = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_until_answers(data_dir, lambda: server.poll() is None)
         except BaseException:

@@ -158,9 +158,7 @@ class Launcher:
             self._tell("redis", f"embedded, {settings.DATA_DIR / 'redis'}")
         else:
             pid = embedded_redis.server_pid(settings.DATA_DIR)
-            self._tell(
-                "redis", f"embedded, ran already (pid {pid}) and will go on; {embedded_redis.STOP_COMMAND}"
-            )
+            self._tell("redis", f"embedded, ran already (pid {pid}) and will go on; {embedded_redis.STOP_COMMAND}")
 
     def _first_start(self) -> None:
         users = get_user_model().objects
@@ -227,9 +225,7 @@ class Launcher:
         while not self._ended.wait(0.25):
             missing = self._ask_what_is_missing()
             if not missing:
-                url = (
-                    settings.ENVIRONMENT.public_url or f"http://{self._options.address}:{self._options.port}"
-                )
+                url = settings.ENVIRONMENT.public_url or f"http://{self._options.address}:{self._options.port}"
                 self._console.say()
                 self._console.say(f"Ready: {url.rstrip('/')}/   (Ctrl+C stops everything)", colour=BOLD)
                 self._console.say()
@@ -239,9 +235,7 @@ class Launcher:
                 self._console.say(f"Still waiting for {', '.join(missing)}")
 
     def _ask_what_is_missing(self) -> list[str]:
-        connection = http.client.HTTPConnection(
-            self._options.address.strip("[]"), self._options.port, timeout=5
-        )
+        connection = http.client.HTTPConnection(self._options.address.strip("[]"), self._options.port, timeout=5)
         try:
             connection.request("GET", "/readyz", headers={"Host": "127.0.0.1"})
             parts: dict[str, Any] = json.loads(connection.getresponse().read())["parts"]

@@ -18,7 +18,7 @@ from graduation_backend.celery import app
 ANSWER_SECONDS = 3
 
 
-class NotPossible(Exception):  # noqa: N818 - a fact, not an error of the program
+class NotPossible(Exception):
     """Nothing was started; the message is for the person at the terminal."""
 
 
@@ -42,9 +42,7 @@ def check_port_is_free(host: str, port: int) -> None:
         except OSError as error:
             if error.errno in {98, 48, 10048}:  # EADDRINUSE on Linux, macOS and Windows
                 other = port + 1 if port < 65_535 else 8000
-                raise NotPossible(
-                    f"Port {port} is taken by another program. {_another_port(other)}"
-                ) from None
+                raise NotPossible(f"Port {port} is taken by another program. {_another_port(other)}") from None
             raise NotPossible(f"Can't listen on {host} port {port}: {error.strerror}.") from None
 
 
@@ -98,6 +96,4 @@ def _another_port(port: int) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}.".replace(
-        "..", "."
-    )
+    return f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}.".replace("..", ".")

@@ -72,9 +72,7 @@ class ChildProcess:
     On Windows a console's Ctrl+C reaches all its processes, and `interrupt` has nothing left to do.
     """
 
-    def __init__(
-        self, name: str, command: Sequence[str], console: Console, environment: Mapping[str, str]
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], console: Console, environment: Mapping[str, str]) -> None:
         self.name = name
         self._console = console
         self._process = subprocess.Popen(

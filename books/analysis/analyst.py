@@ -9,7 +9,7 @@ from typing import Protocol
 from books.analysis.results import BookReport, ChapterAnalysis
 
 
-class AnalysisFailed(Exception):  # noqa: N818 - named for the fact, as all our errors
+class AnalysisFailed(Exception):
     """The analysis can't be had; the message says what to do about it."""
 
 

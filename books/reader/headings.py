@@ -66,7 +66,8 @@ BACK = re.compile(
 EITHER_END = re.compile(
     r"acknowledge?ments?|transcriber s? ?notes?.*|advert[is]+ements?( .*)?|"
     r"(also|other (books|works)|books|works) by .*|"
-    r"about this (book|e ?book|edition|story|text)|by the same author|editor s note.*|author s note.*|copyright.*|newsletter.*"
+    r"about this (book|e ?book|edition|story|text)|"
+    r"by the same author|editor s note.*|author s note.*|copyright.*|newsletter.*"
 )
 STORY_EDGE = re.compile(r"(?:prologue?|epilogue?|interlude|finale|coda|conclusion|postscript|envoi)[.:]?", re.I)
 DECORATION = " *_=~#•·"

@@ -39,9 +39,7 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def _add(actions: Any, name: str, description: str) -> CommandParser:
-    parser: CommandParser = actions.add_parser(
-        name, help=description, description=description, allow_abbrev=False
-    )
+    parser: CommandParser = actions.add_parser(name, help=description, description=description, allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
@@ -80,9 +78,7 @@ def _add_start(actions: Any) -> None:
     parser.add_argument("--owner", metavar="EMAIL", help="whose run it is (default: nobody's)")
     parser.add_argument("--thread", metavar="ID", help="LangGraph's checkpoint thread (default: its own)")
     parser.add_argument("--priority", type=int, metavar="N", help="0 to 9, higher is sooner (default: 5)")
-    parser.add_argument(
-        "--key", metavar="KEY", help="the same key again gives the same run, not a second one"
-    )
+    parser.add_argument("--key", metavar="KEY", help="the same key again gives the same run, not a second one")
     _add_wait(parser, "wait until it has ended, and exit with 1 if it did not complete")
 
 
@@ -125,16 +121,12 @@ def _add_graphs(actions: Any) -> None:
 
 
 def _add_task_id(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--task-id", required=True, metavar="ID", help="of the run, which is its Celery task's id, too"
-    )
+    parser.add_argument("--task-id", required=True, metavar="ID", help="of the run, which is its Celery task's id, too")
 
 
 def _add_wait(parser: CommandParser, description: str) -> None:
     parser.add_argument("--wait", action="store_true", help=description)
-    parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="with --wait: exit with 4 after that time"
-    )
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="with --wait: exit with 4 after that time")
 
 
 def parse_input(text: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 from django.utils import timezone
 
 from graduation_backend.control_tasks import exits
-from graduation_backend.control_tasks.listing import in_tree_order
 from graduation_backend.control_tasks.terminal import Screen, printable, shortened
 from runs import control, representation
 from runs.dispatch import CeleryTask
@@ -35,7 +34,7 @@ def show_status(options: dict[str, Any], screen: Screen) -> int:
             {
                 **representation.as_json(run),
                 "nodes": [representation.node_as_json(node) for node in nodes],
-                "children": [_child_as_json(child) for child in below],
+                "children": [brief_json(child) for child in below],
             }
         )
         return exits.DONE
@@ -85,10 +84,11 @@ def _show_task(task: CeleryTask, options: dict[str, Any], screen: Screen) -> Non
     _print_fields(screen, fields)
 
 
-def _child_as_json(child: Run) -> dict[str, Any]:
+def brief_json(child: Run) -> dict[str, Any]:
+    """One member of a tree."""
     return {
         "id": str(child.id),
-        "parent_id": str(child.parent_id),
+        "parent_id": str(child.parent_id) if child.parent_id else None,
         "graph": child.graph,
         "status": child.display_status,
         "on_parent_stop": child.on_parent_stop,
@@ -198,8 +198,6 @@ def _print_below(screen: Screen, below: Sequence[Run]) -> None:
 
 def print_runs(screen: Screen, runs: Sequence[Run]) -> None:
     """Runs as an indented tree, one a line."""
-    for run, depth in in_tree_order(runs):
+    for run, depth in control.in_tree_order(runs):
         fate = "  (goes on when its parent is stopped)" if run.on_parent_stop == "abandon" else ""
-        screen.line(
-            f"  {'  ' * depth}{run.id}  {printable(run.graph)}  {screen.status(run.display_status)}{fate}"
-        )
+        screen.line(f"  {'  ' * depth}{run.id}  {printable(run.graph)}  {screen.status(run.display_status)}{fate}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
 from django.utils import timezone
 
@@ -36,9 +35,7 @@ def list_tasks(options: dict[str, Any], screen: Screen) -> int:
         except BrokerAway as error:
             screen.note(f"Warning: the plain Celery tasks are not listed, because {error}")
     if options["json"]:
-        screen.json(
-            {"runs": [representation.as_json(run) for run in runs], "tasks": [asdict(task) for task in tasks]}
-        )
+        screen.json({"runs": [representation.as_json(run) for run in runs], "tasks": [asdict(task) for task in tasks]})
     else:
         _print(runs, tasks, options, screen)
     if has_more:
@@ -63,28 +60,12 @@ def _print(runs: list[Run], tasks: list[CeleryTask], options: dict[str, Any], sc
         screen.line("Nothing found." if is_narrowed or options["all"] else "Nothing is running.")
         return
     if runs:
-        ordered = in_tree_order(runs) if options["tree"] else [(run, 0) for run in runs]
+        ordered = control.in_tree_order(runs) if options["tree"] else [(run, 0) for run in runs]
         print_table(screen, RUN_COLUMNS, LEAST_NEEDED, [_run_row(screen, *item) for item in ordered])
     if runs and tasks:
         screen.line()
     if tasks:
         print_table(screen, TASK_COLUMNS, TASKS_LEAST_NEEDED, [_task_row(task) for task in tasks])
-
-
-def in_tree_order(runs: Sequence[Run]) -> list[tuple[Run, int]]:
-    """Each run, followed by its children in the order in which they were started, with its depth."""
-    shown = {run.id for run in runs}
-    below: dict[UUID | None, list[Run]] = {}
-    for run in runs:
-        below.setdefault(run.parent_id if run.parent_id in shown else None, []).append(run)
-    ordered: list[tuple[Run, int]] = []
-    stack = [(run, 0) for run in reversed(below.get(None, []))]
-    while stack:
-        run, depth = stack.pop()
-        ordered.append((run, depth))
-        children = sorted(below.get(run.id, []), key=lambda child: child.id, reverse=True)
-        stack.extend((child, depth + 1) for child in children)
-    return ordered
 
 
 def _run_row(screen: Screen, run: Run, depth: int) -> list[Any]:
@@ -106,18 +87,14 @@ def _task_row(task: CeleryTask) -> list[Any]:
     return [task.id, task.name, state, task.worker, task.args]
 
 
-def print_table(
-    screen: Screen, columns: Sequence[str], least_needed: Sequence[str], rows: list[list[Any]]
-) -> None:
+def print_table(screen: Screen, columns: Sequence[str], least_needed: Sequence[str], rows: list[list[Any]]) -> None:
     """A table that leaves columns out rather than cut an id."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     cells = [[cell if isinstance(cell, Text) else Text(_on_one_line(cell)) for cell in row] for row in rows]
-    widths = {
-        name: max(len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(columns)
-    }
+    widths = {name: max(len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(columns)}
     kept = [name for index, name in enumerate(columns) if any(row[index].plain for row in cells)]
     room = screen.console().width
 

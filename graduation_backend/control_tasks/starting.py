@@ -69,9 +69,7 @@ def _wait(run: Run, options: dict[str, Any], screen: Screen) -> int:
         screen.line(shortened(run.output, 2_000))
     if run.status == Status.COMPLETED:
         return exits.DONE
-    raise exits.Error(
-        f"run {run.id} {_how_it_ended(run)}; for more: manage.py control_tasks status --task-id {run.id}"
-    )
+    raise exits.Error(f"run {run.id} {_how_it_ended(run)}; for more: manage.py control_tasks status --task-id {run.id}")
 
 
 def _how_it_ended(run: Run) -> str:

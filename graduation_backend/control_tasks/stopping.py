@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.accounts import get_account
-from graduation_backend.control_tasks.details import get_celery_task, print_runs
+from graduation_backend.control_tasks.details import brief_json, get_celery_task, print_runs
 from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.waiting import Active, wait_until_ended
 from runs import control, representation
@@ -120,7 +120,7 @@ def _show_what_would_stop(run: Run, options: dict[str, Any], screen: Screen) -> 
         raise RunAlreadyEnded(run.id, run.status)
     affected = _find_affected(run.id, options)
     if options["json"]:
-        screen.json({"would_stop": [representation.as_json(member) for member in affected]})
+        screen.json({"would_stop": [brief_json(member) for member in affected]})
     elif affected:
         screen.line(f"Would stop {count(len(affected), 'run')}:")
         print_runs(screen, affected)
@@ -180,9 +180,7 @@ def _is_confirmed(
         return False
 
 
-def _wait(
-    look: Callable[[], Active], options: dict[str, Any], screen: Screen, *, command: str, force: str
-) -> None:
+def _wait(look: Callable[[], Active], options: dict[str, Any], screen: Screen, *, command: str, force: str) -> None:
     wait_until_ended(
         look,
         screen,

@@ -43,9 +43,7 @@ def wait_until_ended(
             while active := look():
                 waited = time.monotonic() - begun
                 if timeout_seconds is not None and waited >= timeout_seconds:
-                    raise exits.Error(
-                        f"after {duration(waited)}: {describe(active)}; {on_timeout}", exits.TIMED_OUT
-                    )
+                    raise exits.Error(f"after {duration(waited)}: {describe(active)}; {on_timeout}", exits.TIMED_OUT)
                 show(describe(active))
                 time.sleep(pause)
                 pause = min(pause * 1.5, LOOK_EVERY_SECONDS)
@@ -58,11 +56,7 @@ def describe(active: Active) -> str:
     if len(active) > 1:
         statuses = Counter(_status(item) for item in active)
         parts = ", ".join(f"{number} {status}" for status, number in sorted(statuses.items()))
-        return (
-            f"{count(len(active), 'run')} left: {parts}"
-            if _are_runs(active)
-            else f"{len(active)} left: {parts}"
-        )
+        return f"{count(len(active), 'run')} left: {parts}" if _are_runs(active) else f"{len(active)} left: {parts}"
     item = active[0]
     if isinstance(item, CeleryTask):
         return f"{item.name} is {item.state}"

@@ -19,7 +19,7 @@ class Command(BaseCommand):
         "See, start and stop graph runs and Celery tasks. Exit codes: 0 done, 1 failed or refused, "
         "2 wrong usage, 3 no such id, 4 --wait timed out (what was waited for goes on)."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012 - Django reads it only
+    requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)

@@ -11,7 +11,7 @@ from graduation_backend import embedded_redis
 
 class Command(BaseCommand):
     help = "Start, stop or show the private Redis that is used when REDIS_URL is not set."
-    requires_system_checks: list[str] = []  # noqa: RUF012 - Django reads it only
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=["start", "stop", "status"])
@@ -33,9 +33,7 @@ class Command(BaseCommand):
             facts = {"running": running, "pid": pid, "changed": changed, "in_use": settings.REDIS_IS_EMBEDDED}
             self.stdout.write(json.dumps(facts))
         elif running:
-            self.stdout.write(
-                f"{'Started' if changed else 'Running'}, pid {pid}, in {settings.DATA_DIR / 'redis'}"
-            )
+            self.stdout.write(f"{'Started' if changed else 'Running'}, pid {pid}, in {settings.DATA_DIR / 'redis'}")
         elif pid is not None:
             self.stdout.write(f"Does not answer, pid {pid}. To end it: {embedded_redis.STOP_COMMAND}")
         else:
