@@ -247,4 +247,20 @@ UNFOLD = {
     "SITE_TITLE": "graduation_backend",
     "SITE_HEADER": "graduation_backend",
     "SITE_URL": "/",
+    # The pages' teal, in unfold's steps from lightest to darkest.
+    "COLORS": {
+        "primary": {
+            "50": "#effafa",
+            "100": "#d5f0f1",
+            "200": "#afe1e4",
+            "300": "#7acad0",
+            "400": "#3fabb4",
+            "500": "#248e99",
+            "600": "#1f7381",
+            "700": "#19616a",
+            "800": "#1f4f58",
+            "900": "#1e434b",
+            "950": "#0d2b32",
+        },
+    },
 }

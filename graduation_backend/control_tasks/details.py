@@ -167,7 +167,7 @@ def _print_fields(screen: Screen, fields: Sequence[tuple[str, Any]]) -> None:
     for label, value in fields:
         if value:
             grid.add_row(label, value if isinstance(value, Text) else Text(printable(value)))
-    screen.console().print(grid)
+    screen.show(grid)
 
 
 def _print_nodes(screen: Screen, nodes: Sequence[NodeExecution]) -> None:

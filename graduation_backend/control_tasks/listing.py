@@ -96,7 +96,7 @@ def print_table(screen: Screen, columns: Sequence[str], least_needed: Sequence[s
     cells = [[cell if isinstance(cell, Text) else Text(_on_one_line(cell)) for cell in row] for row in rows]
     widths = {name: max(len(name), *(row[index].cell_len for row in cells)) for index, name in enumerate(columns)}
     kept = [name for index, name in enumerate(columns) if any(row[index].plain for row in cells)]
-    room = screen.console().width
+    room = screen.width
 
     def needed() -> int:
         return sum(widths[name] + COLUMN_GAP for name in kept)
@@ -107,7 +107,7 @@ def print_table(screen: Screen, columns: Sequence[str], least_needed: Sequence[s
     table = Table(
         box=SIMPLE_HEAD if screen.is_terminal else None,
         pad_edge=False,
-        padding=(0, COLUMN_GAP, 0, 0),
+        padding=(0, COLUMN_GAP - screen.is_terminal, 0, 0),  # the box adds one
         header_style="bold" if screen.is_terminal else "",
         show_edge=False,
     )
@@ -116,14 +116,7 @@ def print_table(screen: Screen, columns: Sequence[str], least_needed: Sequence[s
     indexes = [columns.index(name) for name in kept]
     for row in cells:
         table.add_row(*(row[index] for index in indexes))
-    console = screen.console(least_width=needed())
-    if screen.is_terminal:
-        console.print(table)
-        return
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        screen.line(line.rstrip())
+    screen.show(table, least_width=needed())
 
 
 def _on_one_line(cell: str) -> str:

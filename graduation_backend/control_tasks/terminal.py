@@ -19,7 +19,7 @@ from runs.states import CANCELLING, Status
 from runs.words import duration
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
     from rich.text import Text
 
 ICONS = {
@@ -81,20 +81,31 @@ class Screen:
         # A StringIO, in tests, has no encoding and takes everything.
         return "utf" in (getattr(self._out, "encoding", None) or "utf-8").lower()
 
-    def console(self, *, least_width: int = 0) -> Console:
-        """Rich's console for stdout, not narrower than what must not be cut."""
+    @property
+    def width(self) -> int:
         from rich.console import Console
 
-        plain = Console(file=self._out, no_color=self._no_color, highlight=False, soft_wrap=False)
-        width = max(plain.width, least_width) if self.is_terminal else PLAIN_WIDTH
-        return Console(
+        return Console(file=self._out).width if self.is_terminal else PLAIN_WIDTH
+
+    def show(self, table: RenderableType, *, least_width: int = 0) -> None:
+        """Print what Rich lays out, on a terminal that is too narrow with its lines wrapped rather than cut."""
+        from rich.console import Console
+
+        console = Console(
             file=self._out,
-            width=width,
+            width=max(self.width, least_width),
             no_color=self._no_color,
             color_system="auto" if self.is_terminal else None,
-            force_terminal=False if not self.is_terminal else None,
+            force_terminal=None if self.is_terminal else False,
             highlight=False,
         )
+        if self.is_terminal:
+            console.print(table)
+            return
+        with console.capture() as captured:
+            console.print(table)
+        for line in captured.get().splitlines():
+            self.line(line.rstrip())
 
     def status(self, status: str) -> Text:
         """A status as an icon and a word: the colour is never all there is."""
