@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from runs import catalog, dispatch, events, registry
@@ -37,6 +37,7 @@ from runs.registry import StopRequest
 from runs.states import ACTIVE, CANCELLING, OnParentStop, Status, StopMode, StopSource
 
 WORKER_ALIVE_SECONDS = 15
+LARGE_FIELDS = ("input", "output", "questions", "answers", "metadata")  # as large as a graph makes them
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,25 @@ def cancel_all(
     grace_seconds: float | None = None,
 ) -> StopResult:
     """Ask every active run that matches to stop, with everything below it; see `cancel`."""
-    request = _stop_request(by, actor, source, reason, mode, grace_seconds)
     ids = [run.id for run in list_active(graph=graph, owner=owner)]
-    parts = [stop_runs(ids[start : start + 500], request) for start in range(0, len(ids), 500)]
+    return cancel_runs(
+        ids, by=by, actor=actor, source=source, reason=reason, mode=mode, grace_seconds=grace_seconds
+    )
+
+
+def cancel_runs(
+    run_ids: Sequence[UUID],
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    mode: str = StopMode.CANCEL,
+    grace_seconds: float | None = None,
+) -> StopResult:
+    """Ask all these runs to stop, with everything below them; see `cancel`. What has ended is left alone."""
+    request = _stop_request(by, actor, source, reason, mode, grace_seconds)
+    parts = [stop_runs(run_ids[start : start + 500], request) for start in range(0, len(run_ids), 500)]
     return StopResult(
         reached=[run_id for part in parts for run_id in part.reached],
         settled=[run_id for part in parts for run_id in part.settled],
@@ -356,7 +373,7 @@ def list_tree(run_id: UUID | str) -> list[Run]:
     """
     run = get(run_id)
     below: dict[UUID | None, list[Run]] = {}
-    for member in Run.objects.select_related("owner").filter(root_id=run.root_id).order_by("id"):
+    for member in _slim_runs().filter(root_id=run.root_id).order_by("id"):
         below.setdefault(member.parent_id, []).append(member)
     tree = [run]
     for member in tree:
@@ -364,10 +381,31 @@ def list_tree(run_id: UUID | str) -> list[Run]:
     return tree
 
 
+def in_tree_order(runs: Sequence[Run]) -> list[tuple[Run, int]]:
+    """Each run, followed by its children in the order in which they were started, with its depth."""
+    shown = {run.id for run in runs}
+    below: dict[UUID | None, list[Run]] = {}
+    for run in runs:
+        below.setdefault(run.parent_id if run.parent_id in shown else None, []).append(run)
+    ordered: list[tuple[Run, int]] = []
+    stack = [(run, 0) for run in reversed(below.get(None, []))]
+    while stack:
+        run, depth = stack.pop()
+        ordered.append((run, depth))
+        children = sorted(below.get(run.id, []), key=lambda child: child.id, reverse=True)
+        stack.extend((child, depth + 1) for child in children)
+    return ordered
+
+
 def list_stoppable(run_ids: Sequence[UUID]) -> list[Run]:
     """What a stop of these runs would reach now: the active ones among them and below them."""
     ids = registry.list_tree(run_ids)
-    return list(Run.objects.select_related("owner").filter(id__in=ids, status__in=ACTIVE).order_by("id"))
+    return list(_slim_runs().filter(id__in=ids, status__in=ACTIVE).order_by("id"))
+
+
+def _slim_runs() -> QuerySet[Run]:
+    """Runs without what may be large, for lists that can be long."""
+    return Run.objects.select_related("owner").defer(*LARGE_FIELDS)
 
 
 def list_nodes(run_id: UUID) -> list[NodeExecution]:

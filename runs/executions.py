@@ -105,6 +105,7 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | 
     if outcome.status is Status.WAITING:
         if registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions):
             events.sink().status(run.id, Status.WAITING)
+            logger.info("run %s of graph %s waits", run.id, run.graph)
             control.wake_parents({run.id})
             return None
         outcome = Outcome(Status.CANCELLED)
@@ -123,6 +124,7 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | 
     if settled is None:
         logger.warning("attempt %d of run %s is stale, its outcome is dropped", run.attempt, run.id)
         return None
+    logger.info("run %s of graph %s is %s", run.id, run.graph, settled.status)
     announce(settled)
     return settled
 

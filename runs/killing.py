@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -57,6 +58,7 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> bo
             with suppress(psutil.NoSuchProcess):
                 descendant.kill()
         _await_death(pid, descriptor)
+        _reap_adopted(descendants)
     except ProcessLookupError:
         logger.info("process %d was gone before it was killed", pid)
     finally:
@@ -69,6 +71,15 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> bo
 def replace_child(worker: Any) -> None:
     """Let the pool reap and fork, in its own thread: a child forked elsewhere dies with that thread."""
     worker.hub.call_soon(worker.pool.maintain_pool)
+
+
+def _reap_adopted(dead: list[psutil.Process]) -> None:
+    """Take in the exits of processes that this one inherited from its child, as its subreaper: nobody else does."""
+    ends = time.monotonic() + 1.0
+    for process in dead:
+        with suppress(ChildProcessError):
+            while os.waitpid(process.pid, os.WNOHANG)[0] == 0 and time.monotonic() < ends:
+                time.sleep(0.005)
 
 
 def _await_death(pid: int, descriptor: int | None) -> None:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
+from django.db import connections
 from langgraph.config import get_config
 from langgraph.types import interrupt
 
@@ -19,6 +22,8 @@ from runs.errors import ChildFailed, NotInRun
 from runs.models import DEFAULT_PRIORITY, Run
 from runs.runner import JOIN_MARK
 from runs.states import OnParentStop, Status
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ def current_run() -> Run:
     Raises:
         NotInRun.
     """
-    return control.get(_token("current_run()").run_id)
+    run_id = _token("current_run()").run_id
+    return _with_database(lambda: control.get(run_id))
 
 
 def progress(done: int, total: int) -> None:
@@ -80,14 +86,17 @@ def spawn(
     node = _node_path()
     if key is None:
         key = f"#{token.next_spawn(node)}"
-    child = control.submit(
-        graph,
-        input,
-        parent=token.run_id,
-        child_key=_child_key(node, key),
-        on_parent_stop=on_parent_stop,
-        priority=priority,
-        metadata=metadata,
+    child_key = _child_key(node, key)
+    child = _with_database(
+        lambda: control.submit(
+            graph,
+            input,
+            parent=token.run_id,
+            child_key=child_key,
+            on_parent_stop=on_parent_stop,
+            priority=priority,
+            metadata=metadata,
+        )
     )
     events.sink().emit(token.run_id, "child.spawned", {"child_id": str(child.id), "graph": graph})
     return child.id
@@ -129,3 +138,21 @@ def _child_key(node: str, key: str) -> str:
 def _node_path() -> str:
     # LangGraph's namespace names the node's execution, and is the same when that execution is done again.
     return str(get_config()["configurable"].get("checkpoint_ns", ""))
+
+
+def _with_database(call: Callable[[], T]) -> T:
+    """Django refuses its database to an OS thread that runs an event loop: for an async node another one asks, and
+    the loop waits for these milliseconds."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+
+    def call_and_close() -> T:
+        try:
+            return call()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call_and_close).result()

@@ -101,7 +101,7 @@ def create(run: Run) -> None:
     """
     with transaction.atomic():
         if run.parent_id is not None:
-            parent = Run.objects.select_for_update().only("status", "stop_requested_at").get(id=run.parent_id)
+            parent = Run.objects.select_for_update(no_key=True).only("status", "stop_requested_at").get(id=run.parent_id)
             if parent.is_terminal or parent.is_stopping:
                 raise ParentIsStopping(run.parent_id, parent.display_status)
         run.status = Status.QUEUED
@@ -346,6 +346,9 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
     names = names_of(columns_of(Run, columns))
     idle = ", ".join(f"'{status.value}'" for status in sorted(IDLE))
     active = ", ".join(f"'{status.value}'" for status in _ACTIVE)
+    # Whoever locks several runs locks a parent before its children, which have later ids: otherwise two of them
+    # could wait for each other.
+    locking = "FOR NO KEY UPDATE" if connection.vendor == "postgresql" else ""
     sql = f"""
         WITH RECURSIVE tree(id) AS (
             SELECT id FROM {_TABLE} WHERE id IN ({", ".join(["%s"] * len(run_ids))})
@@ -353,13 +356,17 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
             UNION
             SELECT child.id FROM {_TABLE} child JOIN tree ON child.parent_id = tree.id
             WHERE %s AND child.on_parent_stop = '{OnParentStop.CANCEL.value}'
+        ), found(id) AS (
+            SELECT id FROM {_TABLE} WHERE id IN (SELECT id FROM tree)
+            AND status IN ({active}) AND stop_requested_at IS NULL
+            ORDER BY id {locking}
         )
         UPDATE {_TABLE} SET
             {", ".join(f"{name} = %s" for name in names)},
             status = CASE WHEN status IN ({idle}) THEN '{Status.CANCELLED.value}' ELSE status END,
             finished_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END,
             stop_gone_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END
-        WHERE id IN (SELECT id FROM tree) AND status IN ({active}) AND stop_requested_at IS NULL
+        WHERE id IN (SELECT id FROM found) AND status IN ({active}) AND stop_requested_at IS NULL
         RETURNING id, status, parent_id
     """  # noqa: S608 - names of columns and constants; every value is a parameter
     values = [_as_column(name, value) for name, value in columns.items()]
@@ -375,10 +382,10 @@ def escalate(run_ids: Sequence[UUID], *, mode: StopMode, deadline: datetime, cas
     """Bring the kill of runs that are already stopping forward; never puts it off."""
     with transaction.atomic():
         ids = list_tree(run_ids) if cascade else list(run_ids)
-        later = Run.objects.select_for_update().filter(
+        later = Run.objects.select_for_update(no_key=True).filter(
             id__in=ids, status=Status.RUNNING, stop_requested_at__isnull=False, stop_deadline__gt=deadline
         )
-        reached = list(later.values_list("id", flat=True))
+        reached = list(later.order_by("id").values_list("id", flat=True))
         Run.objects.filter(id__in=reached).update(stop_mode=mode, stop_deadline=deadline)
     return reached
 

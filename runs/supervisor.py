@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -63,6 +63,7 @@ class Child:
 
     pid: int
     orders: socket.socket
+    exit: int | None = None  # a descriptor that becomes readable when the process has died, where there are such
     run_id: UUID | None = None
     attempt: int = 0
 
@@ -84,11 +85,12 @@ class Supervisor:
         self._rung: list[tuple[list[UUID], str]] = []
         self._lock = threading.Lock()
         self._shutdown_asked = threading.Event()
-        self._shutdown_done = False
+        self._shut_down: set[UUID] | None = None  # the runs that the shutdown has stopped
         self._kill_all = threading.Event()
         self._started_at = timezone.now()
         self._next_poll = self._next_heartbeat = 0.0
         self._last_renewal = time.monotonic()
+        self._stale: set[tuple[UUID, int]] = set()
 
     # --- called from other threads ---
 
@@ -100,8 +102,10 @@ class Supervisor:
         threading.Thread(target=self._run, name="runs-supervisor", daemon=True).start()
         threading.Thread(target=self._listen, name="runs-doorbells", daemon=True).start()
 
-    def begin_shutdown(self) -> None:
-        """Stop every run of this worker. Called inside a signal handler: only sets flags."""
+    def begin_shutdown(self, *, by_hand: bool = False) -> None:
+        """Stop every run of this worker; asked again `by_hand`, kill them. Called in signal handlers: sets flags."""
+        if by_hand and self._shutdown_asked.is_set():
+            self._kill_all.set()
         self.link.stopping.set()
         self._shutdown_asked.set()
         self._ring()
@@ -135,7 +139,7 @@ class Supervisor:
         due = min([self._next_poll, self._next_heartbeat, *self.deadlines.values()])
         for key, _ in self.selector.select(max(0.0, min(due - now, 1.0))):
             key.data(key.fileobj)
-        if self._shutdown_asked.is_set() and not self._shutdown_done:
+        if self._shutdown_asked.is_set():
             self._stop_own_runs()
         now = time.monotonic()
         if now >= self._next_poll:
@@ -181,10 +185,19 @@ class Supervisor:
     def _meet(self, pid: int, descriptor: int) -> None:
         child = Child(pid, socket.socket(fileno=descriptor))
         self.children[pid] = child
-        self.selector.register(child.orders, selectors.EVENT_READ, lambda _: self._on_line_end(child))
+        self.selector.register(child.orders, selectors.EVENT_READ, lambda _: self._on_death(child))
+        # A process that the child has forked keeps the line open beyond the child's death.
+        if hasattr(os, "pidfd_open"):
+            with suppress(ProcessLookupError):
+                child.exit = os.pidfd_open(pid)
+                self.selector.register(child.exit, selectors.EVENT_READ, lambda _: self._on_death(child))
 
-    def _on_line_end(self, child: Child) -> None:
-        """The child's end of its line is closed: it has died."""
+    def _on_death(self, child: Child) -> None:
+        """The child's line or the child itself has ended."""
+        if self.children.get(child.pid) is not child:
+            return
+        if isinstance(self.link, Inbox):
+            self._on_message(self.link.receiver)  # what it said last
         self._drop(child)
         if child.run_id is not None:
             self._lose(child.run_id, child.attempt)
@@ -194,6 +207,9 @@ class Supervisor:
             del self.children[child.pid]
             self.selector.unregister(child.orders)
             child.orders.close()
+            if child.exit is not None:
+                self.selector.unregister(child.exit)
+                os.close(child.exit)
 
     def _lose(self, run_id: UUID, attempt: int) -> None:
         self._forget(run_id)
@@ -293,12 +309,16 @@ class Supervisor:
                 executions.announce(settled)
 
     def _stop_own_runs(self) -> None:
-        self._shutdown_done = True
+        """Those too that begin after the first look: a child may have passed its own before the shutdown."""
+        table = set(self._table())
+        if self._shut_down is not None and table <= self._shut_down:
+            return
         grace = 0.0 if self._kill_all.is_set() else runs_settings().grace_seconds
         request = StopRequest(StopMode.CANCEL, StopSource.SHUTDOWN, self.hostname, "the worker is shutting down", grace)
         with database():
-            control.stop_runs(list(self._table()), request)
+            control.stop_runs(sorted(table - (self._shut_down or set())), request)
             Worker.objects.filter(id=self.worker_id).update(is_stopping=True)
+        self._shut_down = table | (self._shut_down or set())
         self._next_poll = 0.0
 
     # --- heartbeat ---
@@ -309,6 +329,7 @@ class Supervisor:
         try:
             with database():
                 leases.renew(self.worker_id, table, lease_seconds)
+                self._end_stale()
                 self._last_renewal = time.monotonic()
                 self._report()
                 reaper.reap(has_free_slot=self._has_free_slot(table))
@@ -325,6 +346,18 @@ class Supervisor:
                 killing.kill_child(self.celery_worker, child.pid, is_still_due=lambda: True)
                 self._forget(child.run_id)
                 self._drop(child)
+
+    def _end_stale(self) -> None:
+        """End what still runs here although it has ended or belongs to another: this process was frozen for longer
+        than a lease. It must be so at two heartbeats, because a child that has just settled says so a moment later.
+        """
+        here = {child.run_id: child.attempt for child in self.children.values() if child.run_id}
+        ours = set(
+            Run.objects.filter(id__in=here, worker=self.worker_id, status=Status.RUNNING).values_list("id", "attempt")
+        )
+        before, self._stale = self._stale, {pair for pair in here.items() if pair not in ours}
+        for run_id, _ in before & self._stale:
+            self._kill(run_id)
 
     def _report(self) -> None:
         Worker.objects.update_or_create(

@@ -116,9 +116,10 @@ def _renew_connections(**_: Any) -> None:
         close_old_connections()
 
 
-def _begin_shutdown(**_: Any) -> None:
+def _begin_shutdown(sig: str = "", **_: Any) -> None:
     if _supervisor is not None:
-        _supervisor.begin_shutdown()
+        # Only a person presses Ctrl+C after a shutdown has begun; a process manager may repeat its SIGTERM.
+        _supervisor.begin_shutdown(by_hand=sig == "SIGINT")
 
 
 def _retire(**_: Any) -> None:

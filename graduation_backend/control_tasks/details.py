@@ -16,7 +16,7 @@ from runs.dispatch import CeleryTask
 from runs.errors import BrokerAway
 from runs.models import NodeExecution, Run
 from runs.states import NodeStatus
-from runs.words import duration
+from runs.words import duration, moment, node_path
 
 SHOWN_NODES = 30
 SHOWN_CHILDREN = 30
@@ -79,7 +79,7 @@ def _show_task(task: CeleryTask, options: dict[str, Any], screen: Screen) -> Non
         ("worker", task.worker),
         ("arguments", task.args),
         ("due", task.eta),
-        ("started", _moment(begun)),
+        ("started", moment(begun)),
     ]
     _print_fields(screen, fields)
 
@@ -108,11 +108,11 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
         ("thread", run.thread_id if run.thread_id != str(run.id) else ""),
         ("worker", f"{run.worker}, pid {run.pid}" if run.status == "running" else run.worker),
         ("attempt", str(run.attempt) if run.attempt > 1 else ""),
-        ("created", _moment(run.created_at)),
-        ("started", _moment(run.started_at)),
-        ("ended", _moment(run.finished_at)),
+        ("created", moment(run.created_at)),
+        ("started", moment(run.started_at)),
+        ("ended", moment(run.finished_at)),
         ("took", _took(run)),
-        ("last sign", _moment(run.last_activity_at) if not run.is_terminal else ""),
+        ("last sign", moment(run.last_activity_at) if not run.is_terminal else ""),
         *_stop_fields(run),
         ("asks", shortened(run.questions) if run.questions and run.status == "waiting" else ""),
         ("error", _error(run.error)),
@@ -126,14 +126,14 @@ def _stop_fields(run: Run) -> list[tuple[str, str]]:
         return []
     who = " ".join(part for part in (run.stop_actor, f"({run.get_stop_source_display()})") if part)
     fields = [
-        ("stop asked", f"{_moment(run.stop_requested_at)} by {who}"),
+        ("stop asked", f"{moment(run.stop_requested_at)} by {who}"),
         ("stop reason", run.stop_reason),
         ("stop mode", run.stop_mode),
     ]
     if run.is_stopping:
         fields += [
-            ("delivered", _moment(run.stop_delivered_at)),
-            ("killed at", _moment(run.stop_deadline)),
+            ("delivered", moment(run.stop_delivered_at)),
+            ("killed at", moment(run.stop_deadline)),
         ]
     elif run.stop_gone_at:
         how = {0: "it stopped by itself", 1: "it was interrupted", 2: "its process was killed"}
@@ -153,10 +153,6 @@ def _took(run: Run) -> str:
     return duration(((run.finished_at or timezone.now()) - run.started_at).total_seconds())
 
 
-def _moment(moment: datetime | None) -> str:
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}" if moment else ""
-
-
 def _print_fields(screen: Screen, fields: Sequence[tuple[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -171,6 +167,9 @@ def _print_fields(screen: Screen, fields: Sequence[tuple[str, Any]]) -> None:
 
 
 def _print_nodes(screen: Screen, nodes: Sequence[NodeExecution]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     if not nodes:
         return
     screen.line()
@@ -178,12 +177,13 @@ def _print_nodes(screen: Screen, nodes: Sequence[NodeExecution]) -> None:
         screen.line(f"nodes: the last {SHOWN_NODES} of {len(nodes)}, all of them with --json")
     else:
         screen.line("nodes")
+    grid = Table.grid(padding=(0, 2, 0, 0))
     for node in nodes[-SHOWN_NODES:]:
-        ended = node.finished_at or timezone.now()
-        took = duration((ended - node.started_at).total_seconds())
+        took = duration(((node.finished_at or timezone.now()) - node.started_at).total_seconds())
         problem = _error(node.error) if node.status == NodeStatus.FAILED else ""
-        where = f"{node.namespace}/{node.node}" if node.namespace else node.node
-        screen.line("  " + printable(f"{where}  {node.status}  {took}  {problem}"))
+        cells = ("", node_path(node.namespace, node.node), node.status, took, problem)
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
+    screen.show(grid)
 
 
 def _print_below(screen: Screen, below: Sequence[Run]) -> None:

@@ -137,9 +137,7 @@ def test_start_wait_interrupted_says_how_to_cancel(worker: WorkerProcess, marks:
     ended = Ended(process, INTERRUPTED)
 
     run_id = ended.out.split()[0]
-    assert (
-        f"run {run_id} goes on; to cancel it: manage.py control_tasks cancel --task-id {run_id}" in ended.err
-    )
+    assert f"run {run_id} goes on; to cancel it: manage.py control_tasks cancel --task-id {run_id}" in ended.err
     assert "Traceback" not in ended.err
     assert control.get(run_id).status == "running"
 
@@ -158,9 +156,7 @@ def test_start_cancelled_meanwhile_exits_with_1(worker: WorkerProcess, marks: Ma
 
 
 def test_cancel_waits_for_the_whole_tree(worker: WorkerProcess, marks: Marks) -> None:
-    parent = control.submit(
-        "parent", {"marks": str(marks), "children": 2, "child_graph": "polling", "seconds": 600}
-    )
+    parent = control.submit("parent", {"marks": str(marks), "children": 2, "child_graph": "polling", "seconds": 600})
     marks.wait_for("poll.begun", 2)
     wait_for_status(parent, "waiting")
 
@@ -180,9 +176,7 @@ def test_cancel_force_climbs_for_a_run_that_is_stopping(worker: WorkerProcess, m
     run = control.submit("deaf", {"marks": str(marks)})
     marks.wait_for("deaf.begun")
 
-    ended = command(
-        "cancel", f"--task-id={run.id}", "--grace=600", "--wait", "--timeout=0.5", expect=TIMED_OUT
-    )
+    ended = command("cancel", f"--task-id={run.id}", "--grace=600", "--wait", "--timeout=0.5", expect=TIMED_OUT)
     assert "cancelling" in ended.error
     assert f"cancel --force --task-id {run.id}" in ended.error
     again = command("cancel", f"--task-id={run.id}", "--grace=600")
@@ -243,7 +237,7 @@ def test_cancel_all_stops_what_matches(worker: WorkerProcess, marks: Marks) -> N
 
 def test_list_shows_active_runs_as_a_tree(worker: WorkerProcess, marks: Marks) -> None:
     parent = control.submit("parent", {"marks": str(marks), "children": 2, "child_graph": "polling"})
-    done = control.submit("quick", {})
+    done = control.submit("quick", {}, queue="nobody-listens")
     marks.wait_for("poll.begun", 2)
     wait_for_status(parent, "waiting")
     control.cancel(done.id)
@@ -271,11 +265,13 @@ def test_status_tells_nodes_children_and_error(worker: WorkerProcess, marks: Mar
 
     told = command("status", f"--task-id={parent.id}", "--json").json
 
-    assert told["status"] == "completed"
-    assert [node["node"] for node in told["nodes"] if node["status"] == "finished"] == ["family", "after"]
+    assert (told["status"], told["error"]["type"]) == ("failed", "ChildFailed")
+    assert [node["status"] for node in told["nodes"]] == ["suspended", "failed"]
+    assert all(node["seconds"] >= 0 for node in told["nodes"])
     assert [run["id"] for run in told["children"]] == [str(child.id)]
     words = command("status", f"--task-id={parent.id}").out
-    assert f"{child.id}  failing  ✗ failed" in words
+    assert re.search(r"^  family +suspended +[0-9.]+ s$", words, re.MULTILINE), words
+    assert f"  {child.id}  failing  ✗ failed" in words
     assert "ValueError: this node fails on purpose" in command("status", f"--task-id={child.id}").out
 
 
@@ -286,9 +282,7 @@ def test_list_broker_away_still_lists_runs(redis_server: None, transactional_db:
     ended = command("list", "--json", CELERY_BROKER_URL="redis://127.0.0.1:1/0")
 
     assert [found["id"] for found in ended.json["runs"]] == [str(run.id)]
-    assert re.search(
-        "^Warning: the plain Celery tasks are not listed, .*broker is away", ended.err, re.MULTILINE
-    )
+    assert re.search("^Warning: the plain Celery tasks are not listed, .*broker is away", ended.err, re.MULTILINE)
     assert time.monotonic() - begun < 20
 
 
@@ -299,9 +293,7 @@ def test_plain_tasks_are_listed_and_cancelled(worker: WorkerProcess, doze_ids: l
     active = {send_doze(doze_ids), send_doze(doze_ids)}
     wait_until(lambda: held("active") == active, "two plain tasks are active")
     reserved, scheduled = send_doze(doze_ids), send_doze(doze_ids, countdown=3_000)
-    wait_until(
-        lambda: (held("reserved"), held("scheduled")) == ({reserved}, {scheduled}), "reserved, scheduled"
-    )
+    wait_until(lambda: (held("reserved"), held("scheduled")) == ({reserved}, {scheduled}), "reserved, scheduled")
 
     tasks = command("list", "--json").json["tasks"]
     assert {(task["id"], task["state"]) for task in tasks} == {
@@ -313,9 +305,7 @@ def test_plain_tasks_are_listed_and_cancelled(worker: WorkerProcess, doze_ids: l
     assert command("status", f"--task-id={scheduled}", "--json").json["eta"]
 
     for task_id, state in ((scheduled, "scheduled"), (reserved, "reserved")):
-        assert "will not start" in command("cancel", f"--task-id={task_id}", "--wait", "--timeout=20").out, (
-            state
-        )
+        assert "will not start" in command("cancel", f"--task-id={task_id}", "--wait", "--timeout=20").out, state
     first, second = sorted(active)
     answer = command("cancel", f"--task-id={first}", "--wait", "--timeout=20", "--json").json
     assert (answer["cancelled"], answer["task"]["state"]) == (True, "active")
@@ -331,9 +321,7 @@ def test_plain_tasks_are_listed_and_cancelled(worker: WorkerProcess, doze_ids: l
 def test_runs_are_not_listed_twice(worker: WorkerProcess, marks: Marks) -> None:
     run = control.submit("polling", {"marks": str(marks)})
     marks.wait_for("tick")
-    assert any(
-        task["id"] == str(run.id) for held in current_app.control.inspect().active().values() for task in held
-    )
+    assert any(task["id"] == str(run.id) for held in current_app.control.inspect().active().values() for task in held)
 
     listed = command("list", "--json").json
 

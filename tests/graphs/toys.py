@@ -35,8 +35,20 @@ def mark(state: State, what: str) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def chain(*nodes: tuple[str, Any], name: str) -> Any:
-    graph = StateGraph(State)
+def gate(state: State, name: str) -> None:
+    """Wait until the test opens the gate, deaf to every stop; tells when a stop has arrived meanwhile."""
+    mark(state, f"{name}.begun")
+    told = False
+    while not os.path.exists(f"{state['marks']}.{name}"):
+        if should_stop() and not told:
+            told = True
+            mark(state, f"{name}.told")
+        time.sleep(0.005)
+    mark(state, f"{name}.ended")
+
+
+def chain(*nodes: tuple[str, Any], name: str, schema: Any = State) -> Any:
+    graph = StateGraph(schema)
     for node_name, node in nodes:
         graph.add_node(node_name, node)
     names = [node_name for node_name, _ in nodes]

@@ -74,9 +74,7 @@ def test_wrong_secret_is_named_but_never_shown(
 def test_interrupt_later_than_kill_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNS_INTERRUPT_AFTER_SECONDS", "40")
     monkeypatch.setenv("RUNS_GRACE_SECONDS", "30")
-    with pytest.raises(
-        WrongEnvironment, match="RUNS_INTERRUPT_AFTER_SECONDS=40 is more than RUNS_GRACE_SECONDS=30"
-    ):
+    with pytest.raises(WrongEnvironment, match="RUNS_INTERRUPT_AFTER_SECONDS=40 is more than RUNS_GRACE_SECONDS=30"):
         read_environment()
 
 

@@ -170,9 +170,7 @@ def test_powershell_programs_are_those_that_the_shell_script_runs(powershell: No
     """So every one of them has been run by the tests above."""
     variables = {"$requirements": '"$file"', "$isNewEnough": "", "@args": '"$@"'}
     shell = (BASE_DIR / "scripts" / "bootstrap.sh").read_text() + (BASE_DIR / "start_services.sh").read_text()
-    programs = [
-        _text(node) for node in _walk(powershell) if node.type == "command" and _text(node).startswith("&")
-    ]
+    programs = [_text(node) for node in _walk(powershell) if node.type == "command" and _text(node).startswith("&")]
     assert len(programs) == 4
     for program in programs:
         arguments = program.split()[2:]

@@ -190,9 +190,7 @@ def test_damaged_data_is_told_with_the_servers_last_words(data_dir: Path) -> Non
     assert time.monotonic() - started < 5
 
 
-def test_hanging_server_is_not_joined_by_a_second_one(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_server_is_not_joined_by_a_second_one(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embedded_redis.ensure_running(data_dir)
     pid = pid_of(data_dir)
     os.kill(pid, signal.SIGSTOP)
@@ -269,9 +267,7 @@ def test_tcp_server_refuses_who_does_not_know_the_password(tmp_path: Path) -> No
     url = embedded_redis._tcp_url(tmp_path)
     configuration = home / "redis.conf"
     configuration.write_text("\n".join(embedded_redis._listening_lines(home, url)))
-    server = subprocess.Popen(
-        [embedded_redis.find_server_program(), str(configuration)], stdout=subprocess.DEVNULL
-    )
+    server = subprocess.Popen([embedded_redis.find_server_program(), str(configuration)], stdout=subprocess.DEVNULL)
     try:
         _wait_for(lambda: _answers(url))
         without = redis.Redis.from_url("redis://" + url.rpartition("@")[2])

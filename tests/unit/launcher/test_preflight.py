@@ -39,9 +39,7 @@ def test_broker_that_does_not_answer_is_told_without_its_password() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"amqp://me:hunter2@127.0.0.1:{probe.getsockname()[1]}//"
-        with pytest.raises(
-            NotPossible, match=r"The broker of CELERY_BROKER_URL .* does not answer"
-        ) as caught:
+        with pytest.raises(NotPossible, match=r"The broker of CELERY_BROKER_URL .* does not answer") as caught:
             preflight.check_broker_answers(url)
     assert "hunter2" not in str(caught.value)
 

@@ -93,9 +93,7 @@ def test_colour_is_on_the_prefix_only(shown: io.StringIO) -> None:
 
 
 def test_lines_of_many_threads_stay_whole(console: Console, shown: io.StringIO) -> None:
-    threads = [
-        threading.Thread(target=lambda: [console.show("web", "x" * 50) for _ in range(200)]) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: [console.show("web", "x" * 50) for _ in range(200)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -161,8 +159,7 @@ def test_interrupt_reaches_the_program_alone(console: Console, shown: io.StringI
 
 def test_kill_ends_what_a_dead_child_left_behind(console: Console, shown: io.StringIO) -> None:
     child = start(
-        "import subprocess, sys\n"
-        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)",
+        "import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)",
         console,
     )
     assert wait_for_end(child) == 0

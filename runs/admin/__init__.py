@@ -1,0 +1,6 @@
+"""The admin's pages of runs and workers. Runs are looked at and stopped here, never edited: the engine writes them."""
+
+from runs.admin.run_admin import RunAdmin
+from runs.admin.worker_admin import WorkerAdmin
+
+__all__ = ["RunAdmin", "WorkerAdmin"]

@@ -1,0 +1,88 @@
+"""How a run looks in the admin: colours, times, JSON, a tree; and the base of pages that are only to be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Model
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+
+from runs import control
+from runs.models import Run
+from runs.states import CANCELLING, NodeStatus, Status
+from runs.words import count, duration
+
+# Names of unfold's label colours. Cancelled is what somebody wanted, so it has no colour of alarm.
+STATUS_COLOURS = {
+    Status.QUEUED.value: "default",
+    Status.RUNNING.value: "info",
+    Status.WAITING.value: "primary",
+    Status.PAUSED.value: "warning",
+    CANCELLING: "warning",
+    Status.COMPLETED.value: "success",
+    Status.FAILED.value: "danger",
+    Status.CANCELLED.value: "default",
+    NodeStatus.FINISHED.value: "success",
+    NodeStatus.SUSPENDED.value: "primary",
+}
+SHOWN_RUNS = 100  # of a tree, or of a confirmation
+SHOWN_CHARACTERS = 20_000  # of an input or output
+BUTTON_CLASSES = "border border-base-200 font-medium px-2 py-1 rounded-default dark:border-base-700"
+
+
+class LookOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    """Rows that the engine writes: nothing can be added or edited by hand."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def between(begun: datetime, ended: datetime | None) -> str:
+    return duration(((ended or timezone.now()) - begun).total_seconds())
+
+
+def error_in_words(error: dict[str, Any] | None) -> str:
+    return f"{error.get('type', '')}: {error.get('message', '')}" if error else "-"
+
+
+def render_label(status: str) -> str:
+    """A status as the list shows it, for pages where unfold's `label` does nothing."""
+    return render_to_string("unfold/helpers/label.html", {"text": status, "type": STATUS_COLOURS[status]})
+
+
+def render_json(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    cut = len(text) - SHOWN_CHARACTERS
+    context = {"text": text[:SHOWN_CHARACTERS], "cut": count(cut, "character") if cut > 0 else ""}
+    return render_to_string("admin/runs/run/json.html", context)
+
+
+def render_tree(runs: Sequence[Run], current: Run | None = None) -> str:
+    """Runs as an indented list, each with its status."""
+    rows = [
+        {
+            "run": run,
+            "indent": depth * 1.5,  # rem
+            "status": run.display_status,
+            "colour": STATUS_COLOURS[run.display_status],
+            "is_current": current is not None and run.pk == current.pk,
+        }
+        for run, depth in control.in_tree_order(runs)[:SHOWN_RUNS]
+    ]
+    left = len(runs) - len(rows)
+    context = {"rows": rows, "left": count(left, "more run") if left > 0 else ""}
+    return render_to_string("admin/runs/run/tree.html", context)

@@ -1,0 +1,166 @@
+"""Stopping runs in the admin: a button in a row, on the page of a run, for the selected and for all of them.
+
+Each leads to a page that shows what would be stopped and asks for a reason. `policy` says who may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.dataclasses import UnfoldAction
+from unfold.decorators import action
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from runs import control, policy
+from runs.admin.looks import render_tree
+from runs.control import StopResult
+from runs.models import Run
+from runs.states import ACTIVE, StopMode, StopSource
+from runs.words import count
+
+
+class StopForm(forms.Form):
+    reason = forms.CharField(
+        required=False,
+        max_length=2_000,
+        help_text="Kept in the admin's history, and with every run that has not been asked to stop before.",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2, "autofocus": True}),
+    )
+
+
+class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
+    actions = ("cancel_selected",)
+    actions_list = ("cancel_all",)
+    actions_detail = ("cancel", "kill")
+
+    def find_button(self, request: HttpRequest, run: Run) -> str | None:
+        """The one button that makes sense now: cancel, or once it is stopping, kill."""
+        if run.is_terminal:
+            return None
+        if run.is_stopping:
+            return "kill" if policy.may_kill(request.user, run) else None
+        return "cancel" if policy.may_stop(request.user, run) else None
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[UnfoldAction]:
+        run = self.get_object(request, str(object_id))
+        shown = self.find_button(request, cast(Run, run)) if run is not None else None
+        return [item for item in super().get_actions_detail(request, object_id) if item.path == shown]
+
+    @action(description="Cancel", url_path="cancel", icon="stop_circle")  # type: ignore[untyped-decorator]
+    def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        run = self._get_run(object_id)
+        if not policy.may_stop(request.user, run):
+            raise PermissionDenied("This run may be stopped by its owner, and with the permission for all runs.")
+        return self._stop(request, [run], StopMode.CANCEL, back=reverse("admin:runs_run_change", args=[run.pk]))
+
+    @action(  # type: ignore[untyped-decorator]
+        description="Kill", url_path="kill", icon="dangerous", variant=ActionVariant.DANGER
+    )
+    def kill(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        run = self._get_run(object_id)
+        if not policy.may_kill(request.user, run):
+            raise PermissionDenied("To kill a run takes the permission for it.")
+        back = reverse("admin:runs_run_change", args=[run.pk])
+        if not run.is_terminal and not run.is_stopping:
+            messages.info(request, "Cancel it first: most runs stop by themselves.")
+            return redirect(back)
+        return self._stop(request, [run], StopMode.KILL, back=back)
+
+    @admin.action(description="Cancel the selected runs")
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
+        runs = list(queryset)
+        if not all(policy.may_stop(request.user, run) for run in runs):
+            raise PermissionDenied("Some of these runs are not yours.")
+        kept = {"action": "cancel_selected", "select_across": request.POST.get("select_across", "0")}
+        # All runs that match a filter are selected by one of them and a flag, not by thousands of ids.
+        selected = runs[:1] if kept["select_across"] == "1" else runs
+        hidden = [*kept.items(), *((helpers.ACTION_CHECKBOX_NAME, str(run.pk)) for run in selected)]
+        return self._stop(request, runs, StopMode.CANCEL, back=request.get_full_path(), hidden=hidden)
+
+    @action(description="Cancel all", url_path="cancel-all", icon="stop_circle")  # type: ignore[untyped-decorator]
+    def cancel_all(self, request: HttpRequest) -> HttpResponse:
+        allowed = policy.visible_runs(request.user) & policy.stoppable_runs(request.user)
+        runs = list(allowed.filter(status__in=ACTIVE))
+        return self._stop(request, runs, StopMode.CANCEL, back=reverse("admin:runs_run_changelist"))
+
+    def _stop(
+        self,
+        request: HttpRequest,
+        runs: Sequence[Run],
+        mode: StopMode,
+        *,
+        back: str,
+        hidden: Sequence[tuple[str, str]] = (),
+    ) -> HttpResponse:
+        """Show what would be stopped and ask for a reason; stop it once that is sent."""
+        ids = [run.pk for run in runs]
+        form = StopForm(request.POST if "confirmed" in request.POST else None)
+        if form.is_valid():
+            reason = form.cleaned_data["reason"]
+            result = control.cancel_runs(
+                ids, by=cast(AbstractBaseUser, request.user), source=StopSource.ADMIN, reason=reason, mode=mode
+            )
+            _log(request, result, mode, reason)
+            _tell(request, result, mode)
+            return redirect(back)
+        affected = control.list_stoppable(ids)
+        if not affected:
+            messages.info(request, "There is nothing to stop: it has ended.")
+            return redirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{mode.label.capitalize()} {count(len(affected), 'run')}?",
+            "opts": self.model._meta,
+            "verb": mode.label.capitalize(),
+            "is_kill": mode is StopMode.KILL,
+            "tree": render_tree(affected),
+            "number": count(len(affected), "run"),
+            "form": form,
+            "hidden": hidden,
+            "back": back,
+        }
+        return TemplateResponse(request, "admin/runs/run/stop.html", context)
+
+    def _get_run(self, object_id: str) -> Run:
+        run = control.find(object_id)
+        if run is None:
+            raise Http404("There is no such run.")
+        return run
+
+
+def _log(request: HttpRequest, result: StopResult, mode: StopMode, reason: str) -> None:
+    """Note the stop in the admin's own history of each run that it reached."""
+    reached = Run.objects.filter(pk__in=[*result.reached, *result.escalated])
+    LogEntry.objects.log_actions(
+        user_id=cast(AbstractBaseUser, request.user).pk,
+        queryset=reached,
+        action_flag=CHANGE,
+        change_message=f"Asked to stop ({mode.value}). Reason: {reason or 'none given'}",
+    )
+
+
+def _tell(request: HttpRequest, result: StopResult, mode: StopMode) -> None:
+    executing = len(result.reached) - len(result.settled)
+    if result.settled:
+        messages.success(request, f"{count(len(result.settled), 'run')} cancelled.")
+    if executing:
+        messages.success(request, f"{count(executing, 'run')} asked to stop; what is executing ends at its next step.")
+    if result.escalated:
+        what = "is killed" if mode is StopMode.KILL else "is stopping already"
+        messages.success(request, f"{count(len(result.escalated), 'run')}: {what}.")
+    if not result.reached and not result.escalated:
+        messages.info(request, "There was nothing to stop any more.")

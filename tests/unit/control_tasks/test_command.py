@@ -1,0 +1,209 @@
+"""`control_tasks` called in this process: what it refuses and how it exits. No worker is alive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from authentication.models import User
+from graduation_backend.control_tasks import exits
+from runs import control, registry
+from runs.errors import RunAlreadyEnded, RunNotFound, WaitTimedOut
+from runs.models import Run, new_run_id
+from runs.registry import Claimant
+from runs.states import Status
+
+pytestmark = pytest.mark.usefixtures("redis_server", "db")
+
+
+def run_command(*words: str) -> str:
+    out = StringIO()
+    call_command("control_tasks", *words, stdout=out, stderr=StringIO())
+    return out.getvalue()
+
+
+def refused(*words: str) -> tuple[int, str]:
+    with pytest.raises(CommandError) as error:
+        run_command(*words)
+    assert "\n" not in str(error.value)
+    return error.value.returncode, str(error.value)
+
+
+def claim(run: Run) -> Run:
+    registry.claim(run.id, Claimant("celery@box#1", 4_321, 1.0), lease_seconds=60)
+    return control.get(run.id)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "say what to do: list, start"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["start", "quick", "--input", "{"], "line 1 column 2"),
+        (["start", "nope"], "there is no graph 'nope'; known are: "),
+        (["start", "quick", "--priority", "12"], "allowed is 0 to 9"),
+        (["start", "quick", "--owner", "nobody@example.com"], "no account nobody@example.com"),
+        (["start", "quick", "--timeout", "3"], "--timeout needs --wait"),
+        (["list", "--limit", "0"], "whole number"),
+        (["list", "--status", "odd"], "invalid choice: 'odd'"),
+        (["cancel", "--task-id", "x", "--grace", "-1"], "number of seconds"),
+        (["cancel", "--task-id", "x", "--grace", "nan"], "number of seconds"),
+        (["cancel", "--task-id", "x", "--force", "--grace", "3"], "not allowed with"),
+        (["cancel"], "--task-id"),
+        (["cancel-all", "--yes", "--tasks", "--graph", "quick"], "--tasks has no --graph"),
+        (["cancel-all"], "--yes"),
+    ],
+)
+def test_wrong_usage_exits_with_2(words: list[str], said: str) -> None:
+    code, message = refused(*words)
+
+    assert (code, said in message) == (exits.USAGE, True), message
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("action", ["status", "cancel"])
+def test_unknown_id_exits_with_3(action: str) -> None:
+    for task_id in (str(new_run_id()), "not-an-id", ""):
+        code, message = refused(action, f"--task-id={task_id}")
+        assert (code, "no worker holds a task with this id" in message) == (exits.NOT_FOUND, True)
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda run: RunNotFound(run.id), 3),
+        (lambda run: RunAlreadyEnded(run.id, "completed"), 1),
+        (lambda run: WaitTimedOut(run.id, "running", 3), 4),
+    ],
+)
+def test_errors_have_one_code_each(make: Callable[[Run], Any], code: int) -> None:
+    assert exits.as_error(make(control.submit("quick", {}))).returncode == code
+
+
+def test_start_thread_that_is_busy_is_refused() -> None:
+    run_command("start", "quick", "--thread", "t")
+
+    code, message = refused("start", "quick", "--thread", "t")
+
+    assert (code, "thread t already has a run" in message) == (exits.FAILED, True)
+
+
+def test_cancel_all_is_narrowed_by_owner() -> None:
+    alice, bob = (User.objects.create_user(f"{name}@example.com") for name in ("alice", "bob"))
+    own, foreign = control.submit("quick", {}, owner=alice), control.submit("quick", {}, owner=bob)
+
+    run_command("cancel-all", "--owner", "ALICE@example.com", "--yes")
+
+    assert (control.get(own.id).status, control.get(foreign.id).status) == ("cancelled", "queued")
+
+
+class Typed(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def ask_to_cancel_all(answer: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    asked = StringIO()
+    monkeypatch.setattr("sys.stdin", Typed(answer))
+    call_command("control_tasks", "cancel-all", stdout=StringIO(), stderr=asked)
+    return asked.getvalue()
+
+
+def test_cancel_all_asks_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = claim(control.submit("quick", {}))
+    child = control.submit("quick", {}, parent=parent.id)
+
+    assert "Cancel 2 runs? [y/N]" in ask_to_cancel_all("y\n", monkeypatch)
+
+    assert control.get(child.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", ""])
+def test_cancel_all_without_a_yes_cancels_nothing(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = control.submit("quick", {})
+
+    with pytest.raises(CommandError, match="nothing was cancelled") as refusal:
+        ask_to_cancel_all(answer, monkeypatch)
+
+    assert refusal.value.returncode == exits.FAILED
+    assert control.get(run.id).status == "queued"
+
+
+def test_dry_run_changes_nothing_and_names_what_goes_on() -> None:
+    parent = claim(control.submit("quick", {}))
+    taken = control.submit("quick", {}, parent=parent.id)
+    left = control.submit("napping", {}, parent=parent.id, on_parent_stop="abandon")
+
+    told = run_command("cancel", f"--task-id={parent.id}", "--dry-run")
+
+    assert "Would stop 2 runs:" in told
+    assert str(taken.id) in told
+    assert str(left.id) not in told
+    assert {run.display_status for run in control.list_active()} == {"running", "queued"}
+    assert "goes on when its parent is stopped" in run_command("status", f"--task-id={parent.id}")
+
+
+def test_list_statuses_are_those_that_people_see() -> None:
+    running, stopping, ended = (control.submit("quick", {}) for _ in range(3))
+    claim(running)
+    claim(stopping)
+    control.cancel(stopping.id)
+    control.cancel(ended.id)
+
+    def found(*words: str) -> set[str]:
+        return {run["id"] for run in json.loads(run_command("list", "--json", *words))["runs"]}
+
+    assert found() == {str(running.id), str(stopping.id)}
+    assert found("--status", "running") == {str(running.id)}
+    assert found("--status", "cancelling", "--status", "cancelled") == {str(stopping.id), str(ended.id)}
+    assert found("--all", "--limit", "1") == {str(ended.id)}
+
+
+def test_list_all_shows_fifty_and_says_so() -> None:
+    for _ in range(52):
+        control.cancel(control.submit("quick", {}).id)
+    err = StringIO()
+    out = StringIO()
+
+    call_command("control_tasks", "list", "--all", stdout=out, stderr=err)
+
+    assert len(out.getvalue().splitlines()) == 51
+    assert "Only the newest 50 are shown" in err.getvalue()
+
+
+def test_tree_puts_children_below_their_parents() -> None:
+    first = claim(control.submit("quick", {}))
+    second = control.submit("napping", {})
+    child = claim(control.submit("polling", {}, parent=first.id))
+    grandchild = control.submit("deaf", {}, parent=child.id)
+
+    ordered = control.in_tree_order(control.list_active())
+
+    assert [(run.id, depth) for run, depth in ordered] == [
+        (second.id, 0),
+        (first.id, 0),
+        (child.id, 1),
+        (grandchild.id, 2),
+    ]
+
+
+def test_status_of_a_stopped_run_tells_who_and_how() -> None:
+    run = claim(control.submit("quick", {"text": "x" * 2_000}))
+    control.cancel(run.id, reason="too\ndear", actor="bob", source="page")
+    Run.objects.filter(id=run.id).update(stop_requested_at=run.created_at - timedelta(seconds=30))
+
+    told = run_command("status", f"--task-id={run.id}")
+    assert "by bob (web page)" in told
+    assert "too dear" in told
+    assert "characters, all of it with --json" in told
+    assert "killed at" in told
+
+    registry.settle(run.id, 1, Status.CANCELLED)
+    assert "it stopped by itself" in run_command("status", f"--task-id={run.id}")
