@@ -160,7 +160,8 @@ def cancel(
 
     Args:
         by: who asks; `actor` says it in words where there is no user.
-        mode: cancel (stop at the next boundary, killed after the grace) or kill (at once).
+        mode: cancel (stop at the next boundary; interrupted, then killed, when it takes too long), interrupt (raise
+            inside its nodes now, killed after the grace) or kill (at once).
         grace_seconds: from now to the kill; None is the setting, and 0 for mode kill.
 
     Raises:
@@ -191,9 +192,7 @@ def cancel_all(
 ) -> StopResult:
     """Ask every active run that matches to stop, with everything below it; see `cancel`."""
     ids = [run.id for run in list_active(graph=graph, owner=owner)]
-    return cancel_runs(
-        ids, by=by, actor=actor, source=source, reason=reason, mode=mode, grace_seconds=grace_seconds
-    )
+    return cancel_runs(ids, by=by, actor=actor, source=source, reason=reason, mode=mode, grace_seconds=grace_seconds)
 
 
 def cancel_runs(
@@ -226,8 +225,7 @@ def stop_runs(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = 
     transaction.on_commit(partial(dispatch.ring_stops, executing, request.reason))
     escalated: list[UUID] = []
     if not new.issuperset(run_ids):
-        deadline = timezone.now() + timedelta(seconds=request.grace_seconds)
-        reached = registry.escalate(run_ids, mode=request.mode, deadline=deadline, cascade=cascade)
+        reached = registry.escalate(run_ids, request, cascade=cascade)
         escalated = [run_id for run_id in reached if run_id not in new]
         transaction.on_commit(partial(dispatch.ring_stops, escalated, request.reason))
     for item in stopped:
@@ -246,7 +244,7 @@ def _stop_request(
     mode: str,
     grace_seconds: float | None,
 ) -> StopRequest:
-    mode = StopMode(_checked_choice("mode", mode, [StopMode.CANCEL, StopMode.KILL]))
+    mode = StopMode(_checked_choice("mode", mode, StopMode.values))
     if grace_seconds is None:
         grace_seconds = 0.0 if mode is StopMode.KILL else runs_settings().grace_seconds
     if not 0 <= grace_seconds <= 86_400:

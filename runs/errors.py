@@ -22,6 +22,16 @@ class RunCancelled(BaseException):
         super().__init__(f"run {run_id} was cancelled" + (f": {reason}" if reason else ""))
 
 
+class RunInterrupted(RunCancelled):
+    """Raised in the middle of a node that did not come to a boundary in time.
+
+    Python raises it from the class alone, so it takes no arguments.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", "interrupted")
+
+
 class RunsError(Exception):
     """Base of every error of the engine."""
 

@@ -55,7 +55,10 @@ def deliver(order: StopOrder) -> bool:
         thread = _running.get(order.run_id)
     if thread is None or thread.run_row.attempt != order.attempt:
         return False
-    thread.stop(order.reason)
+    if order.rung > 0:
+        thread.interrupt(order.reason)
+    else:
+        thread.stop(order.reason)
     return True
 
 
@@ -120,6 +123,7 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | 
         output=outcome.output,
         error=outcome.error,
         acknowledged_at=_as_datetime(token.acknowledged_at),
+        rung=token.rung,
     )
     if settled is None:
         logger.warning("attempt %d of run %s is stale, its outcome is dropped", run.attempt, run.id)

@@ -86,7 +86,7 @@ class ChildLink:
         with self._orders.makefile("rb") as lines:
             for line in lines:
                 order = json.loads(line)
-                executions.deliver(StopOrder(UUID(order["run"]), order["attempt"], order["reason"]))
+                executions.deliver(StopOrder(UUID(order["run"]), order["attempt"], order["reason"], order["rung"]))
 
 
 class LocalLink:
@@ -111,4 +111,5 @@ class LocalLink:
 
 def encode_order(order: StopOrder) -> bytes:
     """One line that a `ChildLink` understands."""
-    return json.dumps({"run": str(order.run_id), "attempt": order.attempt, "reason": order.reason}).encode() + b"\n"
+    line = {"run": str(order.run_id), "attempt": order.attempt, "reason": order.reason, "rung": order.rung}
+    return json.dumps(line).encode() + b"\n"

@@ -87,6 +87,7 @@ class Run(models.Model):
     stop_source = models.CharField(max_length=8, choices=StopSource, blank=True)
     stop_reason = models.TextField(blank=True)
     stop_mode = models.CharField(max_length=9, choices=StopMode, blank=True)
+    stop_interrupt_at = models.DateTimeField(null=True, blank=True)  # when an exception is raised in its nodes
     stop_deadline = models.DateTimeField(null=True, blank=True)  # when it is killed
     stop_delivered_at = models.DateTimeField(null=True, blank=True)
     stop_acknowledged_at = models.DateTimeField(null=True, blank=True)

@@ -14,7 +14,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Least
 from django.utils import timezone
 
 from runs.columns import (
@@ -27,7 +28,9 @@ from runs.columns import (
     to_database,
     values_of,
 )
+from runs.conf import runs_settings
 from runs.errors import IllegalTransition, ParentIsStopping
+from runs.ladder import Schedule, schedule
 from runs.models import Run, StatusChange
 from runs.states import ACTIVE, IDLE, TERMINAL, TRANSITIONS, OnParentStop, Status, StopMode, StopSource
 
@@ -70,6 +73,10 @@ class StopRequest:
     grace_seconds: float
     by_id: UUID | None = None
 
+    def schedule(self, now: datetime) -> Schedule:
+        after = runs_settings().interrupt_after_seconds
+        return schedule(self.mode, now, interrupt_after_seconds=after, grace_seconds=self.grace_seconds)
+
 
 @dataclass(frozen=True)
 class Stopped:
@@ -101,7 +108,9 @@ def create(run: Run) -> None:
     """
     with transaction.atomic():
         if run.parent_id is not None:
-            parent = Run.objects.select_for_update(no_key=True).only("status", "stop_requested_at").get(id=run.parent_id)
+            parent = (
+                Run.objects.select_for_update(no_key=True).only("status", "stop_requested_at").get(id=run.parent_id)
+            )
             if parent.is_terminal or parent.is_stopping:
                 raise ParentIsStopping(run.parent_id, parent.display_status)
         run.status = Status.QUEUED
@@ -378,15 +387,23 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
     return [Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2])) for row in rows]
 
 
-def escalate(run_ids: Sequence[UUID], *, mode: StopMode, deadline: datetime, cascade: bool = True) -> list[UUID]:
-    """Bring the kill of runs that are already stopping forward; never puts it off."""
+def escalate(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = True) -> list[UUID]:
+    """Bring the higher rungs of runs that are already stopping forward; never puts them off."""
+    plan = request.schedule(timezone.now())
     with transaction.atomic():
         ids = list_tree(run_ids) if cascade else list(run_ids)
         later = Run.objects.select_for_update(no_key=True).filter(
-            id__in=ids, status=Status.RUNNING, stop_requested_at__isnull=False, stop_deadline__gt=deadline
+            Q(stop_deadline__gt=plan.kill_at) | Q(stop_interrupt_at__gt=plan.interrupt_at),
+            id__in=ids,
+            status=Status.RUNNING,
+            stop_requested_at__isnull=False,
         )
         reached = list(later.order_by("id").values_list("id", flat=True))
-        Run.objects.filter(id__in=reached).update(stop_mode=mode, stop_deadline=deadline)
+        Run.objects.filter(id__in=reached).update(
+            stop_mode=Case(When(stop_mode=StopMode.KILL, then=Value(StopMode.KILL)), default=Value(request.mode)),
+            stop_interrupt_at=Least("stop_interrupt_at", Value(plan.interrupt_at)),
+            stop_deadline=Least("stop_deadline", Value(plan.kill_at)),
+        )
     return reached
 
 
@@ -410,6 +427,7 @@ def mark_delivered(run_ids: Sequence[UUID], at: datetime) -> None:
 
 
 def _stop_columns(request: StopRequest, now: datetime) -> dict[str, Any]:
+    plan = request.schedule(now)
     return {
         "stop_requested_at": now,
         "stop_by": request.by_id,
@@ -417,7 +435,8 @@ def _stop_columns(request: StopRequest, now: datetime) -> dict[str, Any]:
         "stop_source": request.source.value,
         "stop_reason": request.reason,
         "stop_mode": request.mode.value,
-        "stop_deadline": now + timedelta(seconds=request.grace_seconds),
+        "stop_interrupt_at": plan.interrupt_at,
+        "stop_deadline": plan.kill_at,
     }
 
 

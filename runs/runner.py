@@ -26,6 +26,7 @@ from langgraph.types import Command
 
 from runs import catalog, checkpoints, events, registry, tokens
 from runs.errors import RunCancelled
+from runs.interruption import Interruption
 from runs.jsonable import as_json
 from runs.models import Run
 from runs.states import NodeStatus, Status
@@ -57,7 +58,9 @@ class Boundaries(BaseCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def __init__(self, run: Run, token: tokens.CancelToken, sink: events.EventSink) -> None:
+    def __init__(self, run: Run, token: tokens.CancelToken, sink: events.EventSink, interruption: Interruption) -> None:
+        self.interruption = interruption
+        self.is_async = False  # then callbacks come from the event loop, not from where sync nodes work
         self.run = run
         self.token = token
         self.sink = sink
@@ -91,6 +94,8 @@ class Boundaries(BaseCallbackHandler):
         )
         self.nodes[run_id] = execution
         self.sink.node_changed(execution)
+        if not self.is_async:
+            self.interruption.enter_node()
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         self._end_node(run_id, NodeStatus.FINISHED)
@@ -109,6 +114,11 @@ class Boundaries(BaseCallbackHandler):
     def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         self.token.raise_if_cancelled()
 
+    def on_llm_new_token(self, *args: Any, **kwargs: Any) -> None:
+        # A call that is under way ends naturally, unless it is interrupted.
+        if self.token.rung > 0:
+            self.token.raise_if_cancelled()
+
     def on_tool_start(self, *args: Any, **kwargs: Any) -> None:
         self.token.raise_if_cancelled()
 
@@ -124,6 +134,8 @@ class Boundaries(BaseCallbackHandler):
         execution = self.nodes.pop(run_id, None)
         if execution is None:
             return
+        if not self.is_async:
+            self.interruption.leave_node()
         execution.status = status
         execution.finished_at = timezone.now()
         execution.error = error
@@ -145,6 +157,7 @@ class GraphThread(threading.Thread):
         self.run_row = run
         self.token = token
         self.control = RunControl()
+        self.interruption = Interruption()
         self.outcome = Outcome(Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"})
         self._context = contextvars.copy_context()
 
@@ -153,25 +166,37 @@ class GraphThread(threading.Thread):
         self.control.request_drain(reason or "cancelled")
         self.token.request(reason)
 
+    def interrupt(self, reason: str) -> None:
+        """Rung 1: raise inside the nodes now. Safe to call from any thread, any number of times."""
+        self.token.rung = 1
+        self.stop(reason)
+        self.interruption.start()
+
     def run(self) -> None:
         self._context.run(self._run)
 
     def _run(self) -> None:
         tokens.enter(self.token, alone=False)
-        boundaries = Boundaries(self.run_row, self.token, events.sink())
+        boundaries = Boundaries(self.run_row, self.token, events.sink(), self.interruption)
         try:
             self.outcome = drive(self.run_row, self.token, self.control, boundaries)
             boundaries.end_open_nodes(NodeStatus.CANCELLED)
-        except (RunCancelled, GraphDrained):
-            self.token.acknowledge()
-            boundaries.end_open_nodes(NodeStatus.CANCELLED)
-            self.outcome = Outcome(Status.CANCELLED)
         except BaseException as error:
-            boundaries.end_open_nodes(NodeStatus.FAILED)
-            self.outcome = Outcome(Status.FAILED, error=events.as_error(error))
-            logger.warning("run %s of graph %s failed", self.run_row.id, self.run_row.graph, exc_info=error)
+            self.outcome = self._outcome_of(error)
+            stopped = self.outcome.status is Status.CANCELLED
+            boundaries.end_open_nodes(NodeStatus.CANCELLED if stopped else NodeStatus.FAILED)
         finally:
+            self.interruption.end()
             connections.close_all()
+
+
+    def _outcome_of(self, error: BaseException) -> Outcome:
+        is_stop = isinstance(error, RunCancelled | GraphDrained)
+        if is_stop or (isinstance(error, asyncio.CancelledError) and self.token.should_stop()):
+            self.token.acknowledge()
+            return Outcome(Status.CANCELLED)
+        logger.warning("run %s of graph %s failed", self.run_row.id, self.run_row.graph, exc_info=error)
+        return Outcome(Status.FAILED, error=events.as_error(error))
 
 
 def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: Boundaries) -> Outcome:
@@ -179,7 +204,8 @@ def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: 
     config = _config(run, token, boundaries)
     found = catalog.load(run.graph)
     if catalog.is_factory(found) or _is_async(found):
-        return asyncio.run(_drive_async(run, found, config, control))
+        boundaries.is_async = True
+        return asyncio.run(_drive_async(run, found, config, control, boundaries.interruption))
     graph = _equip(found)
     snapshot = graph.get_state(config) if run.attempt > 1 else None
     entry = _entry(run, snapshot)
@@ -187,7 +213,10 @@ def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: 
     return _outcome(output)
 
 
-async def _drive_async(run: Run, found: Any, config: dict[str, Any], control: RunControl) -> Outcome:
+async def _drive_async(
+    run: Run, found: Any, config: dict[str, Any], control: RunControl, interruption: Interruption
+) -> Outcome:
+    interruption.enter_loop()
     async with AsyncExitStack() as stack:
         if catalog.is_factory(found):
             found = await catalog.open_async(run.graph, found, config, stack)

@@ -28,6 +28,7 @@ from django.utils import timezone
 from runs import connections as redis_connections
 from runs import control, events, executions, killing, leases, reaper, registry
 from runs.conf import runs_settings
+from runs.ladder import Rung, Schedule, next_change_at, rung_due
 from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
 from runs.models import Run, Worker
 from runs.registry import StopRequest
@@ -78,7 +79,8 @@ class Supervisor:
         self.celery_worker: Any = None
         self.children: dict[int, Child] = {}
         self.delivered: dict[UUID, int] = {}  # run id → attempt that was told
-        self.deadlines: dict[UUID, float] = {}  # run id → time.monotonic() of its kill
+        self.plans: dict[UUID, Schedule] = {}  # of the runs here that are stopping
+        self.interrupted: dict[UUID, int] = {}  # run id → attempt that was told to interrupt
         self._early: OrderedDict[UUID, str] = OrderedDict()
         self.selector = selectors.DefaultSelector()
         self._bell_out, self._bell_in = socket.socketpair()
@@ -135,9 +137,8 @@ class Supervisor:
                 time.sleep(0.2)
 
     def _round(self) -> None:
-        now = time.monotonic()
-        due = min([self._next_poll, self._next_heartbeat, *self.deadlines.values()])
-        for key, _ in self.selector.select(max(0.0, min(due - now, 1.0))):
+        due = min(self._next_poll, self._next_heartbeat) - time.monotonic()
+        for key, _ in self.selector.select(max(0.0, min(due, self._seconds_to_next_rung()))):
             key.data(key.fileobj)
         if self._shutdown_asked.is_set():
             self._stop_own_runs()
@@ -148,7 +149,7 @@ class Supervisor:
         if now >= self._next_heartbeat:
             self._next_heartbeat = now + runs_settings().heartbeat_seconds
             self._beat()
-        self._kill_overdue()
+        self._climb()
 
     def _on_bell(self, bell: socket.socket) -> None:
         bell.recv(MESSAGE_BYTES)
@@ -228,7 +229,8 @@ class Supervisor:
 
     def _forget(self, run_id: UUID) -> None:
         self.delivered.pop(run_id, None)
-        self.deadlines.pop(run_id, None)
+        self.plans.pop(run_id, None)
+        self.interrupted.pop(run_id, None)
 
     # --- stops ---
 
@@ -243,12 +245,12 @@ class Supervisor:
                     worker=self.worker_id,
                     status=Status.RUNNING,
                     stop_requested_at__isnull=False,
-                ).only("id", "attempt", "stop_reason", "stop_deadline", "stop_delivered_at")
+                ).only("id", "attempt", "stop_reason", "stop_interrupt_at", "stop_deadline", "stop_delivered_at")
             )
             for run in stopping:
                 self._tell(run.id, run.stop_reason)
-                left = (run.stop_deadline - timezone.now()).total_seconds() if run.stop_deadline else 0.0
-                self.deadlines[run.id] = time.monotonic() + max(0.0, left)
+                kill_at = run.stop_deadline or timezone.now()
+                self.plans[run.id] = Schedule(run.stop_interrupt_at or kill_at, kill_at)
             fresh = [run.id for run in stopping if run.stop_delivered_at is None and run.id in self.delivered]
             if fresh:
                 registry.mark_delivered(fresh, timezone.now())
@@ -260,15 +262,16 @@ class Supervisor:
             return
         if self.delivered.get(run_id) == attempt:
             return
-        order = StopOrder(run_id, attempt, reason)
+        if self._send(StopOrder(run_id, attempt, reason)):
+            self.delivered[run_id] = attempt
+
+    def _send(self, order: StopOrder) -> bool:
         if isinstance(self.link, LocalLink):
-            if executions.deliver(order):
-                self.delivered[run_id] = attempt
-            return
-        for child in self.children.values():
-            if child.run_id == run_id:
-                child.orders.sendall(encode_order(order))
-                self.delivered[run_id] = attempt
+            return executions.deliver(order)
+        child = next((child for child in self.children.values() if child.run_id == order.run_id), None)
+        if child is not None:
+            child.orders.sendall(encode_order(order))
+        return child is not None
 
     def _remember(self, run_id: UUID, reason: str) -> None:
         """A stop may be rung for before its run has told that it begins, here or in another worker."""
@@ -276,17 +279,30 @@ class Supervisor:
         while len(self._early) > EARLY_LENGTH:
             self._early.popitem(last=False)
 
-    def _kill_overdue(self) -> None:
-        now = time.monotonic()
-        overdue = self._table() if self._kill_all.is_set() else [key for key, at in self.deadlines.items() if at <= now]
-        for run_id in list(overdue):
-            self._kill(run_id)
+    def _seconds_to_next_rung(self) -> float:
+        now = timezone.now()
+        changes = [next_change_at(plan, now) for plan in self.plans.values()]
+        return min(((change - now).total_seconds() for change in changes if change is not None), default=1.0)
+
+    def _climb(self) -> None:
+        """Do for each stopping run here what its rung is due."""
+        now = timezone.now()
+        for run_id, attempt in self._table().items():
+            plan = self.plans.get(run_id)
+            due = Rung.KILL if self._kill_all.is_set() else rung_due(plan, now) if plan else Rung.CANCEL
+            if due is Rung.KILL:
+                self._kill(run_id)
+            elif due is Rung.INTERRUPT and self.interrupted.get(run_id) != attempt:
+                logger.info("run %s did not come to a boundary in time, it is interrupted", run_id)
+                if self._send(StopOrder(run_id, attempt, "interrupted", rung=Rung.INTERRUPT)):
+                    self.interrupted[run_id] = attempt
 
     def _kill(self, run_id: UUID) -> None:
         child = next((child for child in self.children.values() if child.run_id == run_id), None)
         if child is None:
-            # A thread pool has no process to kill; its run stops at its next boundary.
-            self.deadlines.pop(run_id, None)
+            # A thread pool has no process to kill; raising inside the nodes is the most that can be done.
+            self.plans.pop(run_id, None)
+            self._send(StopOrder(run_id, self._table().get(run_id, 0), "interrupted", rung=Rung.INTERRUPT))
             return
         attempt = child.attempt
 
@@ -297,7 +313,7 @@ class Supervisor:
 
         logger.warning("run %s did not stop in time, its process %d is killed", run_id, child.pid)
         if not killing.kill_child(self.celery_worker, child.pid, is_still_due=is_still_due):
-            self.deadlines.pop(run_id, None)
+            self.plans.pop(run_id, None)
             return
         self._drop(child)
         self._forget(run_id)

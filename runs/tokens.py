@@ -26,6 +26,7 @@ class StopOrder:
     run_id: UUID
     attempt: int
     reason: str
+    rung: int = 0  # 0 cancel, 1 interrupt; the supervisor climbs the next one itself
 
 
 class CancelToken:
@@ -39,6 +40,7 @@ class CancelToken:
         self.run_id = run_id
         self.attempt = attempt
         self.reason = ""
+        self.rung = 0  # the highest that this process has been told of
         self.requested_at: float | None = None  # time.monotonic()
         self.acknowledged_at: float | None = None  # time.time() of the first boundary that raised
         self._event = threading.Event()

@@ -469,14 +469,14 @@ def test_cancel_again_only_brings_the_kill_forward(asked: float, asked_again: fl
 
 def test_escalate_of_a_run_that_was_not_asked_does_nothing() -> None:
     run = make_running()
-    assert registry.escalate([run.id], mode=StopMode.KILL, deadline=timezone.now()) == []
+    assert registry.escalate([run.id], stop_request(mode=StopMode.KILL)) == []
     assert not has_stop(run)
 
 
 def test_escalate_of_an_ended_run_does_nothing() -> None:
     run = make_ended(Status.CANCELLED)
     before = run.stop_deadline
-    assert registry.escalate([run.id], mode=StopMode.KILL, deadline=timezone.now() - timedelta(days=1)) == []
+    assert registry.escalate([run.id], stop_request(mode=StopMode.KILL)) == []
     assert Run.objects.get(id=run.id).stop_deadline == before
 
 
