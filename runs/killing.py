@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from runs import evidence
+
 logger = logging.getLogger(__name__)
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -32,7 +34,7 @@ def become_subreaper() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> bool:
+def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> list[dict[str, Any]] | None:
     """SIGKILL a pool child and its descendants. Returns once the process is gone.
 
     Args:
@@ -40,18 +42,21 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> bo
         is_still_due: asked once more while the child is frozen and can't begin another run.
 
     Returns:
-        False if the process is no child of this pool, or the kill is no longer due.
+        The descendants that were killed with it, as `evidence.describe_processes` names them; None if the process is
+        no child of this pool, or the kill is no longer due.
     """
     process, _ = worker.pool._pool._process_by_pid(pid)
     if process is None:
-        return False
+        return None
+    killed: list[dict[str, Any]] = []
     descriptor = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
     try:
         os.kill(pid, signal.SIGSTOP)
         if not is_still_due():
             os.kill(pid, signal.SIGCONT)
-            return False
-        descendants = psutil.Process(pid).children(recursive=True)
+            return None
+        descendants = evidence.list_descendants(pid)
+        killed = evidence.describe_processes(descendants)
         process._controlled_termination = process._job_terminated = True
         os.kill(pid, signal.SIGKILL)
         for descendant in descendants:
@@ -65,7 +70,7 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> bo
         if descriptor is not None:
             os.close(descriptor)
     replace_child(worker)
-    return True
+    return killed
 
 
 def replace_child(worker: Any) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from runs import executions
+from runs import evidence, executions
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
@@ -64,8 +64,9 @@ class ChildLink:
         self.worker = inbox.worker
         self._inbox = inbox
         self._orders, theirs = socket.socketpair()
+        self._stacks = evidence.offer_stacks()
         hello = json.dumps({"pid": os.getpid(), "hello": True}).encode()
-        socket.send_fds(inbox.sender, [hello], [theirs.fileno()])
+        socket.send_fds(inbox.sender, [hello], [theirs.fileno(), self._stacks.fileno()])
         theirs.close()
         threading.Thread(target=self._listen, name="runs-stops", daemon=True).start()
 

@@ -215,6 +215,22 @@ class NodeExecution(models.Model):
         return f"{self.node} of {self.run_id}"
 
 
+class StopReceipt(models.Model):
+    """What was seen of a run's process while it was being stopped; who asked and when is on the run itself."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="stop_receipt", primary_key=True)
+    evidence_requested_at = models.DateTimeField(null=True, blank=True)
+    evidence_at = models.DateTimeField(null=True, blank=True)
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    stacks = models.TextField(blank=True)  # of all OS threads, the most recent call first
+    processes: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list, blank=True)  # below it, then
+    killed: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list, blank=True)  # with it
+    exit_signal = models.PositiveSmallIntegerField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"receipt of {self.run_id}"
+
+
 class Worker(models.Model):
     """One worker's MainProcess, as its supervisor reports it; alive while its heartbeat is fresh."""
 

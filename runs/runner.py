@@ -189,7 +189,6 @@ class GraphThread(threading.Thread):
             self.interruption.end()
             connections.close_all()
 
-
     def _outcome_of(self, error: BaseException) -> Outcome:
         is_stop = isinstance(error, RunCancelled | GraphDrained)
         if is_stop or (isinstance(error, asyncio.CancelledError) and self.token.should_stop()):

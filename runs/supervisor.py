@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -26,7 +27,7 @@ from django.db import connections
 from django.utils import timezone
 
 from runs import connections as redis_connections
-from runs import control, events, executions, killing, leases, reaper, registry
+from runs import control, events, evidence, executions, killing, leases, reaper, receipts, registry
 from runs.conf import runs_settings
 from runs.ladder import Rung, Schedule, next_change_at, rung_due
 from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
@@ -64,6 +65,7 @@ class Child:
 
     pid: int
     orders: socket.socket
+    stacks: int  # the descriptor of the file into which it writes its stacks
     exit: int | None = None  # a descriptor that becomes readable when the process has died, where there are such
     run_id: UUID | None = None
     attempt: int = 0
@@ -164,12 +166,12 @@ class Supervisor:
     def _on_message(self, receiver: socket.socket) -> None:
         while True:
             try:
-                data, descriptors, _, _ = socket.recv_fds(receiver, MESSAGE_BYTES, 1)
+                data, descriptors, _, _ = socket.recv_fds(receiver, MESSAGE_BYTES, 2)
             except BlockingIOError:
                 return
             message = json.loads(data)
             if "hello" in message:
-                self._meet(message["pid"], descriptors[0])
+                self._meet(message["pid"], *descriptors)
                 continue
             child = self.children.get(message["pid"])
             if child is None:
@@ -183,8 +185,8 @@ class Supervisor:
                 self._forget(child.run_id)
                 child.run_id = None
 
-    def _meet(self, pid: int, descriptor: int) -> None:
-        child = Child(pid, socket.socket(fileno=descriptor))
+    def _meet(self, pid: int, orders: int, stacks: int) -> None:
+        child = Child(pid, socket.socket(fileno=orders), stacks)
         self.children[pid] = child
         self.selector.register(child.orders, selectors.EVENT_READ, lambda _: self._on_death(child))
         # A process that the child has forked keeps the line open beyond the child's death.
@@ -208,6 +210,7 @@ class Supervisor:
             del self.children[child.pid]
             self.selector.unregister(child.orders)
             child.orders.close()
+            os.close(child.stacks)
             if child.exit is not None:
                 self.selector.unregister(child.exit)
                 os.close(child.exit)
@@ -254,6 +257,8 @@ class Supervisor:
             fresh = [run.id for run in stopping if run.stop_delivered_at is None and run.id in self.delivered]
             if fresh:
                 registry.mark_delivered(fresh, timezone.now())
+            for run_id in receipts.list_requested(list(table)):
+                self._take_evidence(run_id)
 
     def _tell(self, run_id: UUID, reason: str) -> None:
         attempt = self._table().get(run_id)
@@ -312,17 +317,32 @@ class Supervisor:
             return child.run_id == run_id and child.attempt == attempt
 
         logger.warning("run %s did not stop in time, its process %d is killed", run_id, child.pid)
-        if not killing.kill_child(self.celery_worker, child.pid, is_still_due=is_still_due):
+        with database():
+            self._take_evidence(run_id)
+        killed = killing.kill_child(self.celery_worker, child.pid, is_still_due=is_still_due)
+        if killed is None:
             self.plans.pop(run_id, None)
             return
         self._drop(child)
         self._forget(run_id)
         child.run_id = None
         with database():
+            receipts.record_death(run_id, exit_signal=signal.SIGKILL, killed=killed)
             events.end_nodes_of_lost_process(run_id, attempt, NodeStatus.CANCELLED)
             settled = registry.settle(run_id, attempt, Status.CANCELLED, rung=2)
             if settled is not None:
                 executions.announce(settled)
+
+    def _take_evidence(self, run_id: UUID) -> None:
+        """Write down what the run's process is doing. A failure here must not save it from a kill."""
+        child = next((child for child in self.children.values() if child.run_id == run_id), None)
+        pid = child.pid if child else os.getpid()
+        try:
+            stacks = evidence.read_stacks(child.pid, child.stacks) if child else evidence.stacks_here()
+            processes = evidence.describe_processes(evidence.list_descendants(pid))
+            receipts.record_evidence(run_id, pid=pid, stacks=stacks, processes=processes)
+        except (OSError, DatabaseError):
+            logger.exception("evidence of run %s could not be taken", run_id)
 
     def _stop_own_runs(self) -> None:
         """Those too that begin after the first look: a child may have passed its own before the shutdown."""

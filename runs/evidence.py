@@ -1,0 +1,85 @@
+"""What a process is doing right now: the Python stacks of all its OS threads, and the processes below it.
+
+The child registers a C-level handler that writes its stacks into a file both sides hold; it works while a C call
+keeps the interpreter's lock and while the node's thread blocks every signal. Source: internals 13.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import tempfile
+import time
+from typing import Any, BinaryIO
+
+import psutil
+
+# SIGUSR1 and SIGUSR2 belong to billiard and Celery.
+STACKS_SIGNAL: int | None = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else None
+
+WRITE_TIMEOUT_SECONDS = 0.5
+SETTLE_SECONDS = 0.01
+STACKS_LENGTH = 200_000  # characters kept
+
+
+def offer_stacks() -> BinaryIO:
+    """In the child: write the stacks of all OS threads into the returned file at every `STACKS_SIGNAL`."""
+    file: BinaryIO
+    if hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("stacks"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115 - open as long as the process
+    if STACKS_SIGNAL is not None:
+        faulthandler.register(STACKS_SIGNAL, file=file, all_threads=True, chain=False)
+    return file
+
+
+def read_stacks(pid: int, descriptor: int) -> str:
+    """In the MainProcess: ask the child for its stacks and read them.
+
+    Returns:
+        faulthandler's text, the most recent call first; empty if the child did not answer in half a second.
+    """
+    if STACKS_SIGNAL is None:
+        return ""
+    # Both processes share one file offset: the child writes from the beginning again.
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.kill(pid, STACKS_SIGNAL)
+    ends = time.monotonic() + WRITE_TIMEOUT_SECONDS
+    size = 0
+    while time.monotonic() < ends:
+        time.sleep(SETTLE_SECONDS)
+        written = os.fstat(descriptor).st_size
+        if written and written == size:
+            break
+        size = written
+    return os.pread(descriptor, STACKS_LENGTH, 0).decode(errors="replace")
+
+
+def stacks_here() -> str:
+    """The same for the calling process, for pools that have no child."""
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file=file, all_threads=True)
+        file.seek(0)
+        return file.read(STACKS_LENGTH).decode(errors="replace")
+
+
+def describe_processes(processes: list[psutil.Process]) -> list[dict[str, Any]]:
+    """Processes as a receipt names them; their arguments are left out, which may hold secrets."""
+    described = []
+    for process in processes:
+        try:
+            described.append({"pid": process.pid, "name": process.name(), "started_at": process.create_time()})
+        except psutil.NoSuchProcess:
+            continue
+    return described
+
+
+def list_descendants(pid: int) -> list[psutil.Process]:
+    """The processes below one, nearest first; also those that left its group, as it is their subreaper on Linux."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
