@@ -29,7 +29,7 @@ def offer_stacks() -> BinaryIO:
     if hasattr(os, "memfd_create"):
         file = os.fdopen(os.memfd_create("stacks"), "w+b")
     else:
-        file = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115 - open as long as the process
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
     if STACKS_SIGNAL is not None:
         faulthandler.register(STACKS_SIGNAL, file=file, all_threads=True, chain=False)
     return file
