@@ -20,7 +20,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from runs import catalog, dispatch, events, registry
+from runs import catalog, dispatch, events, receipts, registry
 from runs.conf import runs_settings
 from runs.dispatch import CeleryTask
 from runs.errors import (
@@ -32,7 +32,7 @@ from runs.errors import (
     WaitTimedOut,
 )
 from runs.jsonable import as_json
-from runs.models import DEFAULT_PRIORITY, PRIORITY_RANGE, NodeExecution, Run, Worker, new_run_id
+from runs.models import DEFAULT_PRIORITY, PRIORITY_RANGE, NodeExecution, Run, StopReceipt, Worker, new_run_id
 from runs.registry import StopRequest
 from runs.states import ACTIVE, CANCELLING, OnParentStop, Status, StopMode, StopSource
 
@@ -324,6 +324,29 @@ def _find_uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def look_at(run_id: UUID | str, *, timeout_seconds: float = 3.0) -> StopReceipt | None:
+    """What a run's process is doing now, as its supervisor sees it; of an ended run, what was kept of its stop.
+
+    Returns:
+        None if nothing was kept, or no supervisor answered in time: the run is in no process.
+
+    Raises:
+        RunNotFound.
+    """
+    run = get(run_id)
+    if run.status != Status.RUNNING:
+        return receipts.find(run.id)
+    asked_at = receipts.request_evidence(run.id)
+    transaction.on_commit(dispatch.ring_look)
+    ends = time.monotonic() + timeout_seconds
+    while time.monotonic() < ends:
+        receipt = receipts.find(run.id)
+        if receipt is not None and receipt.evidence_at is not None and receipt.evidence_at >= asked_at:
+            return receipt
+        time.sleep(0.02)
+    return receipts.find(run.id)
 
 
 def list_active(*, graph: str | None = None, owner: AbstractBaseUser | None = None) -> list[Run]:

@@ -75,6 +75,14 @@ def ring_stops(run_ids: Sequence[UUID], reason: str = "") -> None:
         logger.warning("Redis is away, %d stops are found by polling: %s", len(run_ids), error)
 
 
+def ring_look() -> None:
+    """Tell every supervisor to look at the database now."""
+    try:
+        redis_client().publish(STOP_CHANNEL, json.dumps({"runs": [], "reason": ""}))
+    except RedisError as error:
+        logger.warning("Redis is away, supervisors look by themselves: %s", error)
+
+
 # --- plain Celery tasks -----------------------------------------------------------------------------------
 
 

@@ -18,6 +18,8 @@ import psutil
 # SIGUSR1 and SIGUSR2 belong to billiard and Celery.
 STACKS_SIGNAL: int | None = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else None
 
+_HAS_MEMFD = hasattr(os, "memfd_create")
+
 WRITE_TIMEOUT_SECONDS = 0.5
 SETTLE_SECONDS = 0.01
 STACKS_LENGTH = 200_000  # characters kept
@@ -25,11 +27,7 @@ STACKS_LENGTH = 200_000  # characters kept
 
 def offer_stacks() -> BinaryIO:
     """In the child: write the stacks of all OS threads into the returned file at every `STACKS_SIGNAL`."""
-    file: BinaryIO
-    if hasattr(os, "memfd_create"):
-        file = os.fdopen(os.memfd_create("stacks"), "w+b")
-    else:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+    file: BinaryIO = os.fdopen(os.memfd_create("stacks"), "w+b") if _HAS_MEMFD else tempfile.TemporaryFile()
     if STACKS_SIGNAL is not None:
         faulthandler.register(STACKS_SIGNAL, file=file, all_threads=True, chain=False)
     return file

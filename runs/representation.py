@@ -7,7 +7,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from runs.models import NodeExecution, Run
+from runs import receipts
+from runs.models import NodeExecution, Run, StopReceipt
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -64,11 +65,35 @@ def _stop(run: Run) -> dict[str, Any] | None:
         "source": run.stop_source,
         "reason": run.stop_reason,
         "mode": run.stop_mode,
+        "interrupt_at": _time(run.stop_interrupt_at),
         "deadline": _time(run.stop_deadline),
         "rung": run.stop_rung,
         "delivered_at": _time(run.stop_delivered_at),
         "acknowledged_at": _time(run.stop_acknowledged_at),
         "gone_at": _time(run.stop_gone_at),
+    }
+
+
+def receipt_as_json(run: Run, receipt: StopReceipt | None) -> dict[str, Any]:
+    """One stop as a record: who and why, when asked, delivered, acknowledged and gone, by which rung, and what was
+    seen of the process. Of the children that were stopped with it, the same in brief."""
+    return {
+        "id": str(run.id),
+        "graph": run.graph,
+        "status": run.display_status,
+        "current_node": run.current_node or None,
+        "stop": _stop(run),
+        "pid": (receipt.pid if receipt else None) or run.pid,
+        "worker": run.worker or None,
+        "exit_signal": receipt.exit_signal if receipt else None,
+        "killed": receipt.killed if receipt else [],
+        "evidence_at": _time(receipt.evidence_at) if receipt else None,
+        "processes": receipt.processes if receipt else [],
+        "stacks": receipt.stacks if receipt else "",
+        "children": [
+            {"id": str(child.id), "graph": child.graph, "status": child.display_status, "stop": _stop(child)}
+            for child in receipts.list_children(run)
+        ],
     }
 
 

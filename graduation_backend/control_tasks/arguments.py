@@ -15,7 +15,7 @@ from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.terminal import printable
 from runs.states import CANCELLING, Status
 
-ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "graphs")
+ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "why", "graphs")
 DEFAULT_LIMIT = 50  # of `list --all`
 
 
@@ -35,6 +35,7 @@ def add_arguments(parser: CommandParser) -> None:
     _add_status(actions)
     _add_cancel(actions)
     _add_cancel_all(actions)
+    _add_why(actions)
     _add_graphs(actions)
 
 
@@ -92,7 +93,8 @@ def _add_cancel(actions: Any) -> None:
     _add_task_id(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--force", action="store_true", help="kill: end its process at once")
-    how.add_argument(
+    how.add_argument("--interrupt", action="store_true", help="raise an exception inside its nodes at once")
+    parser.add_argument(
         "--grace",
         type=_seconds,
         metavar="SECONDS",
@@ -113,6 +115,11 @@ def _add_cancel_all(actions: Any) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the runs")
     parser.add_argument("--tasks", action="store_true", help="also the plain Celery tasks")
     _add_wait(parser, "wait until all of them have stopped")
+
+
+def _add_why(actions: Any) -> None:
+    parser = _add(actions, "why", "Show what a stopping run is still doing, or how it was stopped: its receipt.")
+    _add_task_id(parser)
 
 
 def _add_graphs(actions: Any) -> None:

@@ -38,7 +38,7 @@ def show_status(options: dict[str, Any], screen: Screen) -> int:
             }
         )
         return exits.DONE
-    _print_fields(screen, _fields(run, screen))
+    print_fields(screen, _fields(run, screen))
     _print_nodes(screen, nodes)
     _print_below(screen, below)
     return exits.DONE
@@ -81,7 +81,7 @@ def _show_task(task: CeleryTask, options: dict[str, Any], screen: Screen) -> Non
         ("due", task.eta),
         ("started", moment(begun)),
     ]
-    _print_fields(screen, fields)
+    print_fields(screen, fields)
 
 
 def brief_json(child: Run) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
         ("ended", moment(run.finished_at)),
         ("took", _took(run)),
         ("last sign", moment(run.last_activity_at) if not run.is_terminal else ""),
-        *_stop_fields(run),
+        *stop_fields(run),
         ("asks", shortened(run.questions) if run.questions and run.status == "waiting" else ""),
         ("error", _error(run.error)),
         ("input", shortened(run.input)),
@@ -121,7 +121,7 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
     ]
 
 
-def _stop_fields(run: Run) -> list[tuple[str, str]]:
+def stop_fields(run: Run) -> list[tuple[str, str]]:
     if run.stop_requested_at is None:
         return []
     who = " ".join(part for part in (run.stop_actor, f"({run.get_stop_source_display()})") if part)
@@ -133,6 +133,7 @@ def _stop_fields(run: Run) -> list[tuple[str, str]]:
     if run.is_stopping:
         fields += [
             ("delivered", moment(run.stop_delivered_at)),
+            ("interrupted at", moment(run.stop_interrupt_at)),
             ("killed at", moment(run.stop_deadline)),
         ]
     elif run.stop_gone_at:
@@ -153,7 +154,7 @@ def _took(run: Run) -> str:
     return duration(((run.finished_at or timezone.now()) - run.started_at).total_seconds())
 
 
-def _print_fields(screen: Screen, fields: Sequence[tuple[str, Any]]) -> None:
+def print_fields(screen: Screen, fields: Sequence[tuple[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -104,7 +104,9 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
 
 
 def _mode(options: dict[str, Any]) -> StopMode:
-    return StopMode.KILL if options["force"] else StopMode.CANCEL
+    if options["force"]:
+        return StopMode.KILL
+    return StopMode.INTERRUPT if options.get("interrupt") else StopMode.CANCEL
 
 
 def _find_affected(run_id: UUID, options: dict[str, Any]) -> list[Run]:

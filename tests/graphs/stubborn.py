@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import subprocess
 import time
 from typing import Annotated, Any, TypedDict
 
@@ -72,6 +73,13 @@ def one_long_sleep(state: State) -> State:
     return {}
 
 
+def starts_subprocess(state: State) -> State:
+    process = subprocess.Popen(["sleep", "600"])
+    mark(state, "begun")
+    process.wait()
+    return {}
+
+
 async def awaits(state: State) -> State:
     mark(state, "begun")
     try:
@@ -130,6 +138,7 @@ swallows_exceptions_graph = single(swallows_exceptions)
 swallows_twice_graph = single(swallows_twice)
 swallows_everything_graph = single(swallows_everything)
 one_long_sleep_graph = single(one_long_sleep)
+starts_subprocess_graph = single(starts_subprocess)
 awaits_graph = single(awaits)
 shields_graph = single(shields)
 parallel_graph = parallel()

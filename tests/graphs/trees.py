@@ -153,6 +153,7 @@ def asks(state: TreeState) -> TreeState:
 
 asking_human = chain(("asks", asks), step("after"), name="asking_human")
 
+
 def asks_late(state: TreeState) -> TreeState:
     gate(state, "call")
     return asks(state)

@@ -66,6 +66,10 @@ def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
         from graduation_backend.control_tasks.details import show_status
 
         return show_status
+    if name == "why":
+        from graduation_backend.control_tasks.receipt import show_receipt
+
+        return show_receipt
     if name in ("start", "graphs"):
         from graduation_backend.control_tasks import starting
 
