@@ -27,7 +27,7 @@ STACKS_LENGTH = 200_000  # characters kept
 
 def offer_stacks() -> BinaryIO:
     """In the child: write the stacks of all OS threads into the returned file at every `STACKS_SIGNAL`."""
-    file: BinaryIO = os.fdopen(os.memfd_create("stacks"), "w+b") if _HAS_MEMFD else tempfile.TemporaryFile()
+    file: BinaryIO = os.fdopen(os.memfd_create("stacks"), "w+b") if _HAS_MEMFD else tempfile.TemporaryFile()  # noqa: SIM115
     if STACKS_SIGNAL is not None:
         faulthandler.register(STACKS_SIGNAL, file=file, all_threads=True, chain=False)
     return file
