@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runs.errors import RunCancelled
     from runs.nodes import ChildResult, current_run, join, progress, spawn
-    from runs.tokens import asleep, raise_if_cancelled, should_stop, sleep
+    from runs.tokens import asleep, critical, on_cancel, raise_if_cancelled, should_stop, sleep
 
 # Imported at their first use, because Django loads this package before its apps are ready.
 _HOMES = {
@@ -23,6 +23,8 @@ _HOMES = {
     "progress": "runs.nodes",
     "spawn": "runs.nodes",
     "asleep": "runs.tokens",
+    "critical": "runs.tokens",
+    "on_cancel": "runs.tokens",
     "raise_if_cancelled": "runs.tokens",
     "should_stop": "runs.tokens",
     "sleep": "runs.tokens",
@@ -32,8 +34,10 @@ __all__ = [
     "ChildResult",
     "RunCancelled",
     "asleep",
+    "critical",
     "current_run",
     "join",
+    "on_cancel",
     "progress",
     "raise_if_cancelled",
     "should_stop",

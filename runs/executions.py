@@ -9,13 +9,13 @@ import logging
 import os
 import threading
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 from uuid import UUID
 
 import psutil
 
-from runs import control, dispatch, events, registry, tokens
+from runs import control, dispatch, events, receipts, registry, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.registry import Claimant, Settled, StopRequest
@@ -39,6 +39,8 @@ class Supervised(Protocol):
     def is_stopping(self) -> bool: ...
 
     def begun(self, run_id: UUID, attempt: int) -> None: ...
+
+    def critical(self, run_id: UUID, until: float | None) -> None: ...
 
     def ended(self, run_id: UUID, attempt: int) -> None: ...
 
@@ -78,6 +80,7 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
     sink = events.sink()
     sink.status(run.id, Status.RUNNING, attempt=run.attempt, worker=supervised.worker)
     token = tokens.CancelToken(run.id, run.attempt)
+    token.on_critical = partial(supervised.critical, run.id)
     thread = GraphThread(run, token)
     with _lock:
         _running[run.id] = thread
@@ -91,6 +94,8 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
         with _lock:
             del _running[run.id]
     try:
+        if token.should_stop():
+            token.run_cleanups()
         sink.store_nodes(run.id)  # whoever sees the end sees every node before it
         return _settle(run, thread.outcome, token)
     finally:
@@ -128,6 +133,8 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | 
     if settled is None:
         logger.warning("attempt %d of run %s is stale, its outcome is dropped", run.attempt, run.id)
         return None
+    if token.should_stop() and token.sections:
+        receipts.record_sections(run.id, token.sections)
     logger.info("run %s of graph %s is %s", run.id, run.graph, settled.status)
     announce(settled)
     return settled

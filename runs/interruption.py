@@ -29,7 +29,8 @@ class Interruption:
     only while the lock proves that a node works there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_held: Callable[[], bool] = lambda: False) -> None:
+        self._is_held = is_held  # whether a critical section is open
         self._lock = threading.Lock()
         self._at_work: Counter[int] = Counter()  # OS thread → how many nodes deep
         self._task: asyncio.Task[Any] | None = None
@@ -74,7 +75,8 @@ class Interruption:
 
     def _repeat(self) -> None:
         while not self._over.is_set():
-            self._interrupt_once()
+            if not self._is_held():
+                self._interrupt_once()
             time.sleep(REPEAT_SECONDS)
 
     def _interrupt_once(self) -> None:

@@ -77,6 +77,9 @@ class ChildLink:
     def begun(self, run_id: UUID, attempt: int) -> None:
         self._tell({"begun": str(run_id), "attempt": attempt})
 
+    def critical(self, run_id: UUID, until: float | None) -> None:
+        self._tell({"critical": str(run_id), "until": until})
+
     def ended(self, run_id: UUID, attempt: int) -> None:
         self._tell({"ended": str(run_id), "attempt": attempt})
 
@@ -98,6 +101,7 @@ class LocalLink:
         self.alone = alone
         self.stopping = threading.Event()
         self.table: dict[UUID, int] = {}
+        self.critical_until: dict[UUID, float | None] = {}
 
     @property
     def is_stopping(self) -> bool:
@@ -106,7 +110,11 @@ class LocalLink:
     def begun(self, run_id: UUID, attempt: int) -> None:
         self.table[run_id] = attempt
 
+    def critical(self, run_id: UUID, until: float | None) -> None:
+        self.critical_until[run_id] = until
+
     def ended(self, run_id: UUID, attempt: int) -> None:
+        self.critical_until.pop(run_id, None)
         self.table.pop(run_id, None)
 
 

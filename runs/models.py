@@ -226,6 +226,8 @@ class StopReceipt(models.Model):
     processes: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list, blank=True)  # below it, then
     killed: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list, blank=True)  # with it
     exit_signal = models.PositiveSmallIntegerField(null=True, blank=True)
+    # The critical sections that the stop waited for: name, began_at, ends_at, ended_at (ISO 8601).
+    sections: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list, blank=True)
 
     def __str__(self) -> str:
         return f"receipt of {self.run_id}"

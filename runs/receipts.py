@@ -5,13 +5,15 @@ The supervisor writes evidence before a kill, and whenever somebody asks why a r
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
 from runs.models import Run, StopReceipt
+from runs.tokens import CriticalSection
 
 
 def request_evidence(run_id: UUID) -> datetime:
@@ -48,6 +50,24 @@ def record_evidence(run_id: UUID, *, pid: int, stacks: str, processes: list[dict
 def record_death(run_id: UUID, *, exit_signal: int | None, killed: list[dict[str, Any]]) -> None:
     """Keep how the process ended, and which others were killed with it."""
     StopReceipt.objects.update_or_create(run_id=run_id, defaults={"exit_signal": exit_signal, "killed": killed})
+
+
+def record_sections(run_id: UUID, sections: Sequence[CriticalSection]) -> None:
+    """Keep which critical sections the run had, so that a late stop is explained."""
+    rows = [
+        {
+            "name": section.name,
+            "began_at": _time(section.began_at),
+            "ends_at": _time(section.ends_at),
+            "ended_at": _time(section.ended_at),
+        }
+        for section in sections
+    ]
+    StopReceipt.objects.update_or_create(run_id=run_id, defaults={"sections": rows})
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def find(run_id: UUID) -> StopReceipt | None:

@@ -89,6 +89,7 @@ def receipt_as_json(run: Run, receipt: StopReceipt | None) -> dict[str, Any]:
         "killed": receipt.killed if receipt else [],
         "evidence_at": _time(receipt.evidence_at) if receipt else None,
         "processes": receipt.processes if receipt else [],
+        "critical_sections": receipt.sections if receipt else [],
         "stacks": receipt.stacks if receipt else "",
         "children": [
             {"id": str(child.id), "graph": child.graph, "status": child.display_status, "stop": _stop(child)}

@@ -157,7 +157,7 @@ class GraphThread(threading.Thread):
         self.run_row = run
         self.token = token
         self.control = RunControl()
-        self.interruption = Interruption()
+        self.interruption = Interruption(lambda: token.critical_until is not None)
         self.outcome = Outcome(Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"})
         self._context = contextvars.copy_context()
 
@@ -171,6 +171,7 @@ class GraphThread(threading.Thread):
         self.token.rung = 1
         self.stop(reason)
         self.interruption.start()
+        threading.Thread(target=self.token.run_cleanups, name="runs-cleanups", daemon=True).start()
 
     def run(self) -> None:
         self._context.run(self._run)

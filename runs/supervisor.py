@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +70,7 @@ class Child:
     exit: int | None = None  # a descriptor that becomes readable when the process has died, where there are such
     run_id: UUID | None = None
     attempt: int = 0
+    critical_until: float | None = None  # time.time()
 
 
 class Supervisor:
@@ -178,9 +180,12 @@ class Supervisor:
                 continue
             if "begun" in message:
                 child.run_id, child.attempt = UUID(message["begun"]), message["attempt"]
+                child.critical_until = None
                 if child.run_id in self._early:
                     self._tell(child.run_id, self._early.pop(child.run_id))
                     self._next_poll = 0.0
+            elif "critical" in message:
+                child.critical_until = message["until"]
             elif child.run_id == UUID(message["ended"]):
                 self._forget(child.run_id)
                 child.run_id = None
@@ -286,15 +291,24 @@ class Supervisor:
 
     def _seconds_to_next_rung(self) -> float:
         now = timezone.now()
-        changes = [next_change_at(plan, now) for plan in self.plans.values()]
+        changes = [next_change_at(plan, now, self._critical_until(run_id)) for run_id, plan in self.plans.items()]
         return min(((change - now).total_seconds() for change in changes if change is not None), default=1.0)
+
+    def _critical_until(self, run_id: UUID) -> datetime | None:
+        if isinstance(self.link, LocalLink):
+            until = self.link.critical_until.get(run_id)
+        else:
+            until = next((child.critical_until for child in self.children.values() if child.run_id == run_id), None)
+        return None if until is None else datetime.fromtimestamp(until, UTC)
 
     def _climb(self) -> None:
         """Do for each stopping run here what its rung is due."""
         now = timezone.now()
         for run_id, attempt in self._table().items():
             plan = self.plans.get(run_id)
-            due = Rung.KILL if self._kill_all.is_set() else rung_due(plan, now) if plan else Rung.CANCEL
+            due = rung_due(plan, now, self._critical_until(run_id)) if plan else Rung.CANCEL
+            if self._kill_all.is_set():
+                due = Rung.KILL
             if due is Rung.KILL:
                 self._kill(run_id)
             elif due is Rung.INTERRUPT and self.interrupted.get(run_id) != attempt:

@@ -7,11 +7,12 @@ that LangGraph runs in its own pool, finds it; `executions` sets it when a stop 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
@@ -27,6 +28,21 @@ class StopOrder:
     attempt: int
     reason: str
     rung: int = 0  # 0 cancel, 1 interrupt; the supervisor climbs the next one itself
+
+
+logger = logging.getLogger(__name__)
+
+MAX_CRITICAL_SECONDS = 300.0
+
+
+@dataclass
+class CriticalSection:
+    """A stretch of a node that a stop waits for, at most until `ends_at`."""
+
+    name: str
+    began_at: float  # time.time(), like the other two
+    ends_at: float  # the latest
+    ended_at: float | None = None
 
 
 class CancelToken:
@@ -47,6 +63,10 @@ class CancelToken:
         self._lock = threading.Lock()
         self._waiters: list[Callable[[], None]] = []
         self._spawned: Counter[str] = Counter()
+        self._cleanups: list[Callable[[], object]] = []
+        self.sections: list[CriticalSection] = []
+        # Told of each change of `critical_until`, with the time or None; `executions` passes it to the supervisor.
+        self.on_critical: Callable[[float | None], None] = lambda until: None
 
     def request(self, reason: str) -> None:
         """Make every boundary raise from now on. A second request changes nothing."""
@@ -64,14 +84,56 @@ class CancelToken:
         return self._event.is_set()
 
     def raise_if_cancelled(self) -> None:
-        """Raise `RunCancelled` if this run must stop."""
-        if self._event.is_set():
+        """Raise `RunCancelled` if this run must stop; not inside a critical section, which does so at its end."""
+        if self._event.is_set() and not _in_critical.get():
             self.acknowledge()
             raise RunCancelled(self.run_id, self.reason)
 
     def acknowledge(self) -> None:
         if self.acknowledged_at is None:
             self.acknowledged_at = time.time()
+
+    @property
+    def critical_until(self) -> float | None:
+        """The latest end of the critical sections that are open, in `time.time()`; None if none is."""
+        now = time.time()
+        with self._lock:
+            ends = [section.ends_at for section in self.sections if section.ended_at is None and section.ends_at > now]
+        return max(ends, default=None)
+
+    @contextmanager
+    def critical(self, name: str, max_seconds: float) -> Iterator[None]:
+        """Hold the ladder back until the section ends, or for `max_seconds`."""
+        self.raise_if_cancelled()
+        now = time.time()
+        section = CriticalSection(name, now, now + max_seconds)
+        with self._lock:
+            self.sections.append(section)
+        self.on_critical(self.critical_until)
+        inside = _in_critical.set(True)
+        try:
+            yield
+        finally:
+            _in_critical.reset(inside)
+            section.ended_at = time.time()
+            self.on_critical(self.critical_until)
+        self.raise_if_cancelled()
+
+    def add_cleanup(self, cleanup: Callable[[], object]) -> None:
+        with self._lock:
+            self._cleanups.append(cleanup)
+
+    def run_cleanups(self) -> None:
+        """Call what was registered, the latest first, once; an error in one does not keep the others from running."""
+        while True:
+            with self._lock:
+                if not self._cleanups:
+                    return
+                cleanup = self._cleanups.pop()
+            try:
+                cleanup()
+            except Exception:
+                logger.exception("a cleanup of run %s failed", self.run_id)
 
     def sleep(self, seconds: float) -> None:
         """Sleep, or raise `RunCancelled` as soon as the run must stop."""
@@ -125,6 +187,9 @@ _current: ContextVar[CancelToken | None] = ContextVar("runs_current_token", defa
 _only: CancelToken | None = None
 
 
+_in_critical: ContextVar[bool] = ContextVar("runs_in_critical", default=False)
+
+
 def find_token() -> CancelToken | None:
     """The token of the run whose node is asking; None outside any run."""
     return _current.get() or _only
@@ -142,6 +207,35 @@ def leave(token: CancelToken) -> None:
     global _only
     if _only is token:
         _only = None
+
+
+def on_cancel(cleanup: Callable[[], object]) -> None:
+    """Call `cleanup` once if the run is stopped: when its graph has left, or when it is interrupted, and before it is
+    killed. It runs in another OS thread than the node. Does nothing outside any run."""
+    token = find_token()
+    if token is not None:
+        token.add_cleanup(cleanup)
+
+
+@contextmanager
+def critical(name: str, *, max_seconds: float) -> Iterator[None]:
+    """A section that a stop must not cut: charging a card, swapping a file.
+
+    While it is open no boundary raises and no higher rung is climbed, for `max_seconds` at most; the delay is kept in
+    the stop's receipt. A run that must stop is not let in, and is stopped when it comes out.
+
+    Raises:
+        ValueError: `max_seconds` is not between 0 and 300.
+        RunCancelled: the run must stop.
+    """
+    if not 0 < max_seconds <= MAX_CRITICAL_SECONDS:
+        raise ValueError(f"critical({name!r}, max_seconds={max_seconds}): allowed is 0 to {MAX_CRITICAL_SECONDS:g}")
+    token = find_token()
+    if token is None:
+        yield
+    else:
+        with token.critical(name, max_seconds):
+            yield
 
 
 def should_stop() -> bool:

@@ -11,11 +11,13 @@ from typing import Annotated, Any, TypedDict
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
+from runs import critical, on_cancel, raise_if_cancelled
 from tests.graphs.toys import mark
 
 
 class State(TypedDict, total=False):
     marks: str
+    seconds: float
     values: Annotated[list[str], operator.add]
 
 
@@ -144,3 +146,38 @@ shields_graph = single(shields)
 parallel_graph = parallel()
 nested_graph = nested()
 sync_in_async_graph = sync_in_async()
+
+
+def charges_a_card(state: State) -> State:
+    """Asks at every step, but not while it charges: that takes a second, whatever comes."""
+    on_cancel(lambda: mark(state, "cleaned up"))
+    mark(state, "begun")
+    with critical("charge card", max_seconds=20):
+        mark(state, "charging")
+        ends = time.monotonic() + state.get("seconds", 1.0)
+        while time.monotonic() < ends:
+            time.sleep(0.01)
+            raise_if_cancelled()
+        mark(state, "charged")
+    mark(state, "went on")
+    return {}
+
+
+def overstays(state: State) -> State:
+    mark(state, "begun")
+    with critical("for ever", max_seconds=1.5):
+        mark(state, "charging")
+        while True:
+            time.sleep(0.01)
+
+
+def cleans_up(state: State) -> State:
+    on_cancel(lambda: mark(state, "cleaned up"))
+    mark(state, "begun")
+    time.sleep(600)
+    return {}
+
+
+charges_a_card_graph = single(charges_a_card)
+overstays_graph = single(overstays)
+cleans_up_graph = single(cleans_up)
