@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
@@ -32,6 +32,7 @@ from books.forms import UploadForm, max_upload_bytes, megabytes
 from books.models import Book, Section, SectionKind
 from books.progress import Progress, find_error, progress_of, with_runs
 from books.removal import BookIsActive, remove_book
+from runs.states import StopMode
 
 BOOKS_A_PAGE = 50
 CHAPTERS_A_PAGE = 100
@@ -104,18 +105,32 @@ class Row:
     progress: Progress
     is_mine: bool
     may_change: bool
+    stop_button: StopMode | None
 
 
 def _rows_context(request: HttpRequest) -> dict[str, Any]:
     person = member(request)
     page = Paginator(_books(request), BOOKS_A_PAGE).get_page(_page_number(request))
-    rows = [Row(book, progress_of(book), book.owner_id == person.pk, access.may_change(person, book)) for book in page]
+    rows = [_make_row(person, book) for book in page]
     return {
         "page": page,
         "rows": rows,
         "is_active": any(row.progress.is_active for row in rows),
         "state": _fingerprint([[row.book.pk, row.book.title, repr(row.progress)] for row in rows]),
     }
+
+
+def _make_row(person: User, book: Book) -> Row:
+    progress = progress_of(book)
+    stop_button = _find_stop_button(person, book, progress)
+    return Row(book, progress, book.owner_id == person.pk, access.may_change(person, book), stop_button)
+
+
+def _find_stop_button(person: User, book: Book, progress: Progress) -> StopMode | None:
+    """What the Stop button asks for now; None shows that it has been pressed."""
+    if progress.next_stop is StopMode.KILL and not access.may_force_stop(person, book):
+        return None
+    return progress.next_stop
 
 
 # --- One book ---------------------------------------------------------------------------------------------
@@ -134,9 +149,14 @@ def book_live(request: HttpRequest, book_id: UUID) -> HttpResponse:
     if book is None:
         return render(request, "books/parts/gone.html", status=HTMX_STOP_POLLING)
     context = _book_context(request, book)
-    if request.GET.get("state") == context["state"]:
+    if request.GET.get("state") != context["state"]:
+        return render(request, "books/parts/live.html", context)
+    if not context["progress"].outlook:
         return HttpResponse(status=204)
-    return render(request, "books/parts/live.html", context)
+    # Only the countdown moves: a button that were replaced every second would swallow clicks.
+    answer = render(request, "books/parts/outlook.html", {**context, "is_alone": True})
+    answer.headers["HX-Reswap"] = "none"
+    return answer
 
 
 def _book_context(request: HttpRequest, book: Book) -> dict[str, Any]:
@@ -154,6 +174,7 @@ def _book_context(request: HttpRequest, book: Book) -> dict[str, Any]:
         "is_active": progress.is_active,
         "is_mine": book.owner_id == person.pk,
         "may_change": access.may_change(person, book),
+        "stop_button": _find_stop_button(person, book, progress),
         "may_delete": access.may_delete(person, book),
         "error": find_error(book),
         "state": _fingerprint([book.title, book.author, repr(progress), shown]),
@@ -182,10 +203,15 @@ def process(request: HttpRequest, book_id: UUID) -> HttpResponse:
 @for_members
 @require_POST
 def stop(request: HttpRequest, book_id: UUID) -> HttpResponse:
+    """Ask for what the button says, which is one rung more with every press."""
     book = _get_changeable(request, book_id)
-    progress = progress_of(book)
-    if progress.is_active:
-        workflow.stop_processing(book, by=member(request), source="page")
+    mode = request.POST.get("mode", StopMode.CANCEL)
+    if mode not in StopMode.values:
+        raise BadRequest
+    if mode == StopMode.KILL and not access.may_force_stop(member(request), book):
+        raise PermissionDenied
+    if progress_of(book).is_active:
+        workflow.stop_processing(book, by=member(request), source="page", mode=mode)
     else:
         messages.info(request, f"“{book.title}” was not being processed any more.")
     return _answer(request, book_id)

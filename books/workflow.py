@@ -15,7 +15,7 @@ from books.models import Book
 from runs import control
 from runs.errors import RunAlreadyEnded
 from runs.models import Run
-from runs.states import ACTIVE
+from runs.states import ACTIVE, StopMode
 
 PROCESS_TASK = "books.tasks.process_book_workflow"
 SAMPLE = Path(__file__).parent / "sample" / "the-keeper-of-gull-rock.txt"
@@ -81,12 +81,12 @@ def start_processing(book: Book, *, by: User | None = None, run_id: UUID | None 
     return run
 
 
-def stop_processing(book: Book, *, by: User | None, source: str, reason: str = "") -> None:
-    """Ask the book's run and its chapters to stop; does nothing if it has ended."""
+def stop_processing(book: Book, *, by: User | None, source: str, reason: str = "", mode: str = StopMode.CANCEL) -> None:
+    """Ask the book's run and its chapters to stop; does nothing if it has ended. A stronger mode climbs."""
     if book.run_id is None:
         return
     try:
-        control.cancel(book.run_id, by=by, source=source, reason=reason)
+        control.cancel(book.run_id, by=by, source=source, reason=reason, mode=mode)
     except RunAlreadyEnded:
         return
 

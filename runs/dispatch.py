@@ -154,6 +154,20 @@ def _as_task(state: str, worker: str, task: dict[str, Any]) -> CeleryTask:
     )
 
 
+def list_pool(worker: str, timeout_seconds: float = 2.0) -> list[int]:
+    """The processes of one worker's prefork pool; none if it does not answer in time.
+
+    Raises:
+        BrokerAway.
+    """
+    try:
+        answer: dict[str, Any] = current_app.control.inspect([worker], timeout=timeout_seconds, limit=1).stats() or {}
+    except (OperationalError, OSError, RedisError) as error:
+        raise BrokerAway(str(error)) from error
+    pool: dict[str, Any] = answer[worker]["pool"] if worker in answer else {}
+    return [int(pid) for pid in pool.get("processes", [])]
+
+
 def revoke(task_ids: Sequence[str], *, kill: bool) -> None:
     """End plain Celery tasks: dropped if they have not started, otherwise their processes are terminated.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Protocol
@@ -19,11 +20,14 @@ from runs import control, dispatch, events, receipts, registry, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.registry import Claimant, Settled, StopRequest
+from runs.remains import Remains
 from runs.runner import GraphThread, Outcome
 from runs.states import Status, StopMode, StopSource
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
+
+DAEMON_SECONDS = 0.3  # how long a daemon OS thread may outlive its stopped run
 
 _lock = threading.Lock()
 _running: dict[UUID, GraphThread] = {}
@@ -86,6 +90,7 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
         _running[run.id] = thread
     supervised.begun(run.id, run.attempt)
     tokens.enter(token, alone=supervised.alone)
+    remains = Remains(run.id) if supervised.alone else None
     try:
         thread.start()
         thread.join()
@@ -97,9 +102,11 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
         if token.should_stop():
             token.run_cleanups()
         sink.store_nodes(run.id)  # whoever sees the end sees every node before it
-        return _settle(run, thread.outcome, token)
+        return _settle(run, thread.outcome, token, remains)
     finally:
         supervised.ended(run.id, run.attempt)
+        if remains is not None:
+            remains.close()
 
 
 def _settle_unclaimed(run_id: UUID) -> None:
@@ -109,7 +116,7 @@ def _settle_unclaimed(run_id: UUID) -> None:
         registry.request_stop([run_id], request)
 
 
-def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | None:
+def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Remains | None) -> Settled | None:
     if outcome.status is Status.WAITING:
         if registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions):
             events.sink().status(run.id, Status.WAITING)
@@ -121,15 +128,23 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | 
         # The graph raised RunCancelled by itself: that is a stop, too, and every stop has somebody who asked.
         request = StopRequest(StopMode.CANCEL, StopSource.NODE, run.graph, "the graph stopped itself", 0.0)
         registry.request_stop([run.id], request)
-    settled = registry.settle(
+    write = partial(
+        registry.settle,
         run.id,
         run.attempt,
         outcome.status,
         output=outcome.output,
         error=outcome.error,
         acknowledged_at=_as_datetime(token.acknowledged_at),
-        rung=token.rung,
     )
+    settled = None
+    if remains is not None and not token.should_stop() and outcome.status is not Status.CANCELLED:
+        # A run that ends by itself may leave a daemon behind; one that was stopped in the last moment may not.
+        settled = write(unless_stopping=True)
+    if settled is None:
+        if remains is not None:
+            _end_remains(run, remains)
+        settled = write(rung=token.rung)
     if settled is None:
         logger.warning("attempt %d of run %s is stale, its outcome is dropped", run.attempt, run.id)
         return None
@@ -138,6 +153,30 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken) -> Settled | 
     logger.info("run %s of graph %s is %s", run.id, run.graph, settled.status)
     announce(settled)
     return settled
+
+
+def _end_remains(run: Run, remains: Remains) -> None:
+    """Return when nothing that a stopping run has started lives any more, or not at all, with this process."""
+    if remains.has_processes():
+        killed = remains.kill_processes()
+        logger.warning("run %s left %d processes behind, they were killed", run.id, len(killed))
+        receipts.record_death(run.id, exit_signal=None, killed=killed)
+    _await_threads(run, remains)
+
+
+def _await_threads(run: Run, remains: Remains) -> None:
+    """OS threads can't be killed. One that is no daemon has until the run's deadline; daemons, which are told apart
+    by not being waited for at a process's end, end soon or with the process."""
+    ends = time.monotonic() + DAEMON_SECONDS
+    is_asked = False
+    while threads := remains.list_threads():
+        if not is_asked and time.monotonic() > ends and all(thread.daemon for thread in threads):
+            is_asked = True
+            names = ", ".join(sorted(thread.name for thread in threads))
+            logger.warning("run %s left OS threads behind (%s), its process is killed", run.id, names)
+            reason = f"OS threads were left: {names}"[:200]
+            control.cancel(run.id, mode=StopMode.KILL, source=StopSource.NODE, actor=run.graph, reason=reason)
+        time.sleep(0.01)
 
 
 def announce(settled: Settled) -> None:

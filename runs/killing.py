@@ -13,14 +13,13 @@ import os
 import select
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import psutil
 
-from runs import evidence
+from runs import descendants, evidence
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +54,15 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> li
         if not is_still_due():
             os.kill(pid, signal.SIGCONT)
             return None
-        descendants = evidence.list_descendants(pid)
-        killed = evidence.describe_processes(descendants)
+        below = descendants.freeze_below(pid)
+        killed = evidence.describe_processes([psutil.Process(one) for one in below if not descendants.is_zombie(one)])
         process._controlled_termination = process._job_terminated = True
         os.kill(pid, signal.SIGKILL)
-        for descendant in descendants:
-            with suppress(psutil.NoSuchProcess):
-                descendant.kill()
+        for one in below:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
         _await_death(pid, descriptor)
-        _reap_adopted(descendants)
+        descendants.reap(below)
     except ProcessLookupError:
         logger.info("process %d was gone before it was killed", pid)
     finally:
@@ -76,15 +75,6 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> li
 def replace_child(worker: Any) -> None:
     """Let the pool reap and fork, in its own thread: a child forked elsewhere dies with that thread."""
     worker.hub.call_soon(worker.pool.maintain_pool)
-
-
-def _reap_adopted(dead: list[psutil.Process]) -> None:
-    """Take in the exits of processes that this one inherited from its child, as its subreaper: nobody else does."""
-    ends = time.monotonic() + 1.0
-    for process in dead:
-        with suppress(ChildProcessError):
-            while os.waitpid(process.pid, os.WNOHANG)[0] == 0 and time.monotonic() < ends:
-                time.sleep(0.005)
 
 
 def _await_death(pid: int, descriptor: int | None) -> None:

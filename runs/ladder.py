@@ -6,6 +6,7 @@ process is ended. The supervisor decides with this, and so does whoever shows a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -17,6 +18,11 @@ class Rung(IntEnum):
     CANCEL = 0
     INTERRUPT = 1
     KILL = 2
+
+    @property
+    def mode(self) -> StopMode:
+        """What a stop is called that begins at this rung."""
+        return StopMode[self.name]
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,14 @@ def sooner(one: Schedule, other: Schedule) -> Schedule:
     return Schedule(min(one.interrupt_at, other.interrupt_at), min(one.kill_at, other.kill_at))
 
 
+def latest(plans: Iterable[Schedule | None]) -> Schedule | None:
+    """When the last of several runs is interrupted and killed; None stands for a run that is not stopping."""
+    known = [plan for plan in plans if plan is not None]
+    if not known:
+        return None
+    return Schedule(max(plan.interrupt_at for plan in known), max(plan.kill_at for plan in known))
+
+
 def rung_due(plan: Schedule, now: datetime, critical_until: datetime | None = None) -> Rung:
     """The highest rung that is due.
 
@@ -68,3 +82,20 @@ def next_change_at(plan: Schedule, now: datetime, critical_until: datetime | Non
     if critical_until is not None and now < critical_until:
         candidates = [max(moment, critical_until) for moment in candidates]
     return min(moment for moment in candidates if moment > now)
+
+
+def next_rung(plan: Schedule | None, now: datetime) -> Rung | None:
+    """The rung to which one more press of Stop climbs.
+
+    A critical section delays what is due and not what is asked, so it makes no difference here.
+
+    Args:
+        plan: None if nobody asked for a stop before.
+
+    Returns:
+        None once the kill is due: there is nothing more to ask for.
+    """
+    if plan is None:
+        return Rung.CANCEL
+    due = rung_due(plan, now)
+    return None if due is Rung.KILL else Rung(due + 1)

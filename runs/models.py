@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from runs.ladder import Schedule
 from runs.states import (
     ACTIVE,
     CANCELLING,
@@ -165,6 +166,14 @@ class Run(models.Model):
     def is_stopping(self) -> bool:
         """A stop was accepted and is not yet proven to have happened."""
         return not self.is_terminal and self.stop_requested_at is not None
+
+    @property
+    def stop_plan(self) -> Schedule | None:
+        """When it is interrupted and when it is killed; None while it is not stopping."""
+        if not self.is_stopping:
+            return None
+        kill_at = self.stop_deadline or timezone.now()
+        return Schedule(self.stop_interrupt_at or kill_at, kill_at)
 
     @property
     def display_status(self) -> str:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from runs import control, dispatch, events, executions, leases, registry
+from runs import control, dispatch, events, executions, leases, registry, remains
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.states import NodeStatus, Status
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 def reap(*, has_free_slot: bool) -> None:
     """One round. Doorbells are rung again only by a worker that could run something and was told nothing."""
-    for run in leases.list_expired():
+    expired = leases.list_expired()
+    if expired:
+        remains.kill_orphans([run.id for run in expired])  # before another attempt carries the same mark
+    for run in expired:
         recover(run)
     control.wake_parents(set(registry.list_forgotten_waiters()))
     if has_free_slot:

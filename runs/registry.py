@@ -182,10 +182,12 @@ def settle(
     error: dict[str, Any] | None = None,
     acknowledged_at: datetime | None = None,
     rung: int = 0,
+    unless_stopping: bool = False,
 ) -> Settled | None:
     """Write the outcome of an attempt, once.
 
-    A run with a stop requested ends as cancelled whatever `target` is; its output is kept.
+    A run with a stop requested ends as cancelled whatever `target` is; its output is kept. With `unless_stopping`
+    nothing is written for such a run.
     """
     _check(Status.RUNNING, target)
     now = timezone.now()
@@ -196,6 +198,7 @@ def settle(
             output = %s, error = %s, finished_at = %s, last_activity_at = %s, lease_expires_at = NULL,
             current_node = '', stop_gone_at = {stopping}, stop_acknowledged_at = {stopping}, stop_rung = {stopping}
         WHERE id = %s AND attempt = %s AND status = '{Status.RUNNING.value}'
+            {"AND stop_requested_at IS NULL" if unless_stopping else ""}
         RETURNING status, parent_id
     """  # noqa: S608 - names and constants; every value is a parameter
     at = moment(now)

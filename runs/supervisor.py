@@ -28,7 +28,7 @@ from django.db import connections
 from django.utils import timezone
 
 from runs import connections as redis_connections
-from runs import control, events, evidence, executions, killing, leases, reaper, receipts, registry
+from runs import control, events, evidence, executions, killing, leases, reaper, receipts, registry, remains
 from runs.conf import runs_settings
 from runs.ladder import Rung, Schedule, next_change_at, rung_due
 from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
@@ -222,6 +222,7 @@ class Supervisor:
 
     def _lose(self, run_id: UUID, attempt: int) -> None:
         self._forget(run_id)
+        remains.kill_orphans([run_id])
         if self.celery_worker.pool is not None:
             killing.replace_child(self.celery_worker)
         with database():

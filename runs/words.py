@@ -1,10 +1,14 @@
-"""Times and numbers in words, the same for the terminal and the admin."""
+"""Times, numbers and rungs in words, the same for the terminal and the pages."""
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
+from signal import Signals
 
 from django.utils import timezone
+
+from runs.ladder import Rung, Schedule
 
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"))
 
@@ -19,6 +23,12 @@ def duration(seconds: float) -> str:
             rest = whole % size // smaller_size
             return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{whole} s"
+
+
+def duration_ahead(seconds: float) -> str:
+    """A time to come, for a countdown: `9 s`, never more exact than a second."""
+    whole = math.ceil(seconds)
+    return f"{max(whole, 0)} s" if whole < 60 else duration(whole)
 
 
 def moment(at: datetime | None) -> str:
@@ -38,3 +48,33 @@ def node_path(namespace: str, node: str) -> str:
     """
     names = [part.partition(":")[0] for part in namespace.split("|") if part]
     return "/".join(names if names and names[-1] == node else [*names, node])
+
+
+def rungs_ahead(plan: Schedule, now: datetime) -> str:
+    """What happens to a stopping run by itself, and when: `interrupted in 12 s, killed in 22 s`.
+
+    Returns:
+        Empty once the kill is due.
+    """
+    ahead = [f"killed in {duration_ahead((plan.kill_at - now).total_seconds())}"] if plan.kill_at > now else []
+    if now < plan.interrupt_at < plan.kill_at:
+        ahead.insert(0, f"interrupted in {duration_ahead((plan.interrupt_at - now).total_seconds())}")
+    return ", ".join(ahead)
+
+
+def how_it_stopped(rung: int | None) -> str:
+    """By which rung a stop took hold; None is that of a run that was in no process."""
+    if rung is None:
+        return "it was not executing"
+    return {
+        Rung.CANCEL: "it stopped by itself",
+        Rung.INTERRUPT: "it was interrupted",
+        Rung.KILL: "its process was killed",
+    }[Rung(rung)]
+
+
+def signal_name(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"

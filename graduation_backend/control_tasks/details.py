@@ -16,7 +16,7 @@ from runs.dispatch import CeleryTask
 from runs.errors import BrokerAway
 from runs.models import NodeExecution, Run
 from runs.states import NodeStatus
-from runs.words import duration, moment, node_path
+from runs.words import duration, how_it_stopped, moment, node_path
 
 SHOWN_NODES = 30
 SHOWN_CHILDREN = 30
@@ -137,10 +137,8 @@ def stop_fields(run: Run) -> list[tuple[str, str]]:
             ("killed at", moment(run.stop_deadline)),
         ]
     elif run.stop_gone_at:
-        how = {0: "it stopped by itself", 1: "it was interrupted", 2: "its process was killed"}
-        words = how.get(run.stop_rung, "") if run.stop_rung is not None else "it was not executing"
         after = duration((run.stop_gone_at - run.stop_requested_at).total_seconds())
-        fields.append(("stopped", f"after {after}, {words}"))
+        fields.append(("stopped", f"after {after}, {how_it_stopped(run.stop_rung)}"))
     return fields
 
 

@@ -9,7 +9,7 @@ from graduation_backend.control_tasks.details import print_fields, print_runs, s
 from graduation_backend.control_tasks.terminal import Screen, printable
 from runs import control, receipts, representation
 from runs.models import Run, StopReceipt
-from runs.words import moment
+from runs.words import moment, signal_name
 
 
 def show_receipt(options: dict[str, Any], screen: Screen) -> int:
@@ -32,7 +32,7 @@ def _process_fields(receipt: StopReceipt | None) -> list[tuple[str, str]]:
         return []
     return [
         ("pid", str(receipt.pid or "")),
-        ("ended by", f"signal {receipt.exit_signal}" if receipt.exit_signal else ""),
+        ("ended by", signal_name(receipt.exit_signal) if receipt.exit_signal else ""),
         ("killed with it", _names(receipt.killed)),
         ("looked at", moment(receipt.evidence_at)),
         ("processes below", _names(receipt.processes)),

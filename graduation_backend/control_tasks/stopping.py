@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +20,15 @@ from runs import control, representation
 from runs.control import StopResult
 from runs.dispatch import CeleryTask
 from runs.errors import BrokerAway, RunAlreadyEnded
+from runs.ladder import Rung, Schedule, latest, next_rung
 from runs.models import Run
 from runs.states import Status, StopMode, StopSource
-from runs.words import count, duration
+from runs.words import count, duration, rungs_ahead
 
 
 def cancel(options: dict[str, Any], screen: Screen) -> int:
+    if options["force"] and options["grace"] is not None:
+        raise exits.Error("--grace is not allowed with --force: a kill waits for nothing", exits.USAGE)
     run = control.find(options["task_id"])
     if run is None:
         return _cancel_celery_task(get_celery_task(options["task_id"]), options, screen)
@@ -42,7 +46,8 @@ def cancel(options: dict[str, Any], screen: Screen) -> int:
     run_id = run.id
     run = control.get(run_id)
     if not options["json"]:
-        screen.line(_describe(run, result))
+        plan = latest(member.stop_plan for member in _find_affected(run_id, options))
+        screen.line(_describe(run, result, plan, timezone.now()))
     if options["wait"]:
         _wait(
             lambda: _find_affected(run_id, options),
@@ -81,7 +86,8 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
     if tasks:
         control.cancel_celery_tasks([task.id for task in tasks], kill=options["force"])
     if not options["json"]:
-        screen.line(_describe_all(result, tasks))
+        plan = latest(run.stop_plan for run in control.list_stoppable(list({*matching, *result.reached})))
+        screen.line(_describe_all(result, tasks, plan, timezone.now()))
     if options["wait"]:
         awaited = list({*matching, *result.reached})
         _wait(
@@ -106,7 +112,7 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
 def _mode(options: dict[str, Any]) -> StopMode:
     if options["force"]:
         return StopMode.KILL
-    return StopMode.INTERRUPT if options.get("interrupt") else StopMode.CANCEL
+    return StopMode.INTERRUPT if options["interrupt"] else StopMode.CANCEL
 
 
 def _find_affected(run_id: UUID, options: dict[str, Any]) -> list[Run]:
@@ -131,24 +137,45 @@ def _show_what_would_stop(run: Run, options: dict[str, Any], screen: Screen) -> 
     return exits.DONE
 
 
-def _describe(run: Run, result: StopResult) -> str:
+def _describe(run: Run, result: StopResult, plan: Schedule | None, now: datetime) -> str:
     if result.reached:
         text = f"Asked {count(len(result.reached), 'run')} to stop"
         executing = len(result.reached) - len(result.settled)
-        if executing and result.settled:
-            return f"{text}; {len(result.settled)} cancelled, {executing} still executing."
-        return f"{text}; still executing." if executing else f"{text}; cancelled."
+        if not executing:
+            return f"{text}; cancelled."
+        what = f"{len(result.settled)} cancelled, {executing} still executing" if result.settled else "still executing"
+        return f"{text}; {what}{_fate(plan, now, executing)}."
     if result.escalated:
-        return _describe_escalated(result)
+        return _describe_escalated(result, plan, now)
     if run.is_terminal:
         return f"Run {run.id} was cancelled already."
-    since = duration((timezone.now() - (run.stop_requested_at or timezone.now())).total_seconds())
-    return f"Run {run.id} has been stopping for {since} already; --force kills it at once."
+    since = duration((now - (run.stop_requested_at or now)).total_seconds())
+    ahead = rungs_ahead(plan, now) if plan else ""
+    return f"Run {run.id} has been stopping for {since} already{f' ({ahead})' if ahead else ''}; {_remedy(plan, now)}."
 
 
-def _describe_escalated(result: StopResult) -> str:
-    were = "was" if len(result.escalated) == 1 else "were"
-    return f"{count(len(result.escalated), 'run')} that {were} stopping: the kill comes sooner."
+def _fate(plan: Schedule | None, now: datetime, runs: int) -> str:
+    """Which rung follows when: `: interrupted in 20 s, killed in 30 s unless it stops before`."""
+    if plan is None:
+        return ""
+    coming = next_rung(plan, now)
+    if coming is None:
+        return ": killed now"
+    begun = "interrupted now, " if coming is Rung.KILL else ""
+    return f": {begun}{rungs_ahead(plan, now)} unless {'it stops' if runs == 1 else 'they stop'} before"
+
+
+def _remedy(plan: Schedule | None, now: datetime) -> str:
+    coming = next_rung(plan, now)
+    if coming is None:
+        return "its process is being killed"
+    return "--force kills it at once" if coming is Rung.KILL else "--interrupt or --force is quicker"
+
+
+def _describe_escalated(result: StopResult, plan: Schedule | None, now: datetime) -> str:
+    number = len(result.escalated)
+    were = "was" if number == 1 else "were"
+    return f"{count(number, 'run')} that {were} stopping{_fate(plan, now, number)}."
 
 
 def _describe_end(run: Run) -> str:
@@ -158,13 +185,15 @@ def _describe_end(run: Run) -> str:
     return f"Stopped, {after} after it was asked; its status is {run.status}."
 
 
-def _describe_all(result: StopResult, tasks: Sequence[CeleryTask]) -> str:
+def _describe_all(result: StopResult, tasks: Sequence[CeleryTask], plan: Schedule | None, now: datetime) -> str:
     parts = []
     if result.reached:
         settled = f" ({len(result.settled)} cancelled at once)" if result.settled else ""
-        parts.append(f"Asked {count(len(result.reached), 'run')} to stop{settled}.")
+        executing = len(result.reached) - len(result.settled)
+        fate = _fate(plan, now, executing) if executing else ""
+        parts.append(f"Asked {count(len(result.reached), 'run')} to stop{settled}{fate}.")
     if result.escalated:
-        parts.append(_describe_escalated(result))
+        parts.append(_describe_escalated(result, plan, now))
     if tasks:
         parts.append(f"Cancelled {count(len(tasks), 'plain task')}.")
     return " ".join(parts) or "There was nothing to cancel."
@@ -175,7 +204,7 @@ def _is_confirmed(
 ) -> bool:
     what = [count(len(affected), "run")] if affected else []
     what += [count(len(tasks), "plain task")] if tasks else []
-    verb = "Kill" if options["force"] else "Cancel"
+    verb = _mode(options).label.capitalize()
     try:
         return screen.ask(f"{verb} {' and '.join(what)}? [y/N]").strip().lower() in ("y", "yes")
     except EOFError:

@@ -32,7 +32,7 @@ STATUS_COLOURS = {
     NodeStatus.SUSPENDED.value: "primary",
 }
 SHOWN_RUNS = 100  # of a tree, or of a confirmation
-SHOWN_CHARACTERS = 20_000  # of an input or output
+SHOWN_CHARACTERS = 20_000  # of an input, an output or stacks
 BUTTON_CLASSES = "border border-base-200 font-medium px-2 py-1 rounded-default dark:border-base-700"
 
 
@@ -65,10 +65,22 @@ def render_label(status: str) -> str:
 def render_json(value: Any) -> str:
     if value is None:
         return "-"
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return render_text(json.dumps(value, indent=2, ensure_ascii=False, default=str), all_of_it="status --json")
+
+
+def render_text(text: str, *, all_of_it: str) -> str:
+    """Text as it is, in a box that scrolls.
+
+    Args:
+        all_of_it: the subcommand of `control_tasks` that prints what is cut off here.
+    """
     cut = len(text) - SHOWN_CHARACTERS
-    context = {"text": text[:SHOWN_CHARACTERS], "cut": count(cut, "character") if cut > 0 else ""}
-    return render_to_string("admin/runs/run/json.html", context)
+    context = {
+        "text": text[:SHOWN_CHARACTERS],
+        "cut": count(cut, "character") if cut > 0 else "",
+        "command": all_of_it,
+    }
+    return render_to_string("admin/runs/run/text.html", context)
 
 
 def render_tree(runs: Sequence[Run], current: Run | None = None) -> str:

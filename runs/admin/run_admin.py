@@ -24,12 +24,10 @@ from runs.admin.looks import (
     render_label,
     render_tree,
 )
-from runs.admin.stopping import StoppingAdmin
+from runs.admin.receipt import ReceiptAdmin
 from runs.models import Run
 from runs.states import Status
 from runs.words import moment
-
-RUNGS = {0: "it stopped by itself", 1: "it was interrupted", 2: "its process was killed"}
 
 
 class RunList(ChangeList):  # type: ignore[misc]
@@ -38,7 +36,7 @@ class RunList(ChangeList):  # type: ignore[misc]
 
 
 @admin.register(Run)
-class RunAdmin(StoppingAdmin, LookOnlyAdmin):
+class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
     """Staff see their own runs; all of them with the permission to view runs. `policy` says who may stop which."""
 
     list_display = ("name", "label", "node", "progress", "owner", "age", "parent_link", "host")
@@ -86,11 +84,11 @@ class RunAdmin(StoppingAdmin, LookOnlyAdmin):
     def _stop_column(self, request: HttpRequest) -> Any:
         @display(description="")  # type: ignore[untyped-decorator]
         def stop(run: Run) -> str:
-            found = self.find_button(request, run)
-            if found is None:
+            found = self.list_buttons(request, run)
+            if not found:
                 return ""
-            url = reverse(f"admin:runs_run_{found}", args=[run.pk])
-            return format_html('<a href="{}" class="{}">{}</a>', url, BUTTON_CLASSES, found.capitalize())
+            url = reverse(f"admin:runs_run_{found[0]}", args=[run.pk])
+            return format_html('<a href="{}" class="{}">{}</a>', url, BUTTON_CLASSES, found[0].capitalize())
 
         return stop
 
@@ -137,7 +135,6 @@ class RunAdmin(StoppingAdmin, LookOnlyAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         run = cast(Run, obj)
-        stop = [("Stop", {"fields": [("asked", "stop_reason"), ("stop_mode", "stopped")]})]
         return [
             (
                 None,
@@ -152,7 +149,7 @@ class RunAdmin(StoppingAdmin, LookOnlyAdmin):
                     ]
                 },
             ),
-            *(stop if run.stop_requested_at else []),
+            *([self.receipt_fieldset(run)] if run.stop_requested_at else []),
             ("Tree", {"fields": ["tree"]}),
             ("Data", {"fields": ["shown_input", "shown_output"]}),
             (
@@ -199,21 +196,6 @@ class RunAdmin(StoppingAdmin, LookOnlyAdmin):
     @display(description="error")  # type: ignore[untyped-decorator]
     def problem(self, run: Run) -> str:
         return error_in_words(run.error)
-
-    @display(description="asked")  # type: ignore[untyped-decorator]
-    def asked(self, run: Run) -> str:
-        who = run.stop_actor or "nobody named"
-        return f"{moment(run.stop_requested_at)} by {who} ({run.get_stop_source_display()})"
-
-    @display(description="stopped")  # type: ignore[untyped-decorator]
-    def stopped(self, run: Run) -> str:
-        if run.stop_gone_at and run.stop_requested_at:
-            how = RUNGS.get(run.stop_rung, "") if run.stop_rung is not None else "it was not executing"
-            return f"{between(run.stop_requested_at, run.stop_gone_at)} later: {how}"
-        heard = "It has been told." if run.stop_delivered_at else "It has not been told yet."
-        if run.stop_deadline is None:
-            return heard
-        return f"Not yet. {heard} It is killed at {moment(run.stop_deadline)}."
 
     @display(description="parents and children")  # type: ignore[untyped-decorator]
     def tree(self, run: Run) -> str:

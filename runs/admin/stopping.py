@@ -19,6 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
@@ -28,6 +29,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from runs import control, policy
 from runs.admin.looks import render_tree
 from runs.control import StopResult
+from runs.ladder import Rung, next_rung
 from runs.models import Run
 from runs.states import ACTIVE, StopMode, StopSource
 from runs.words import count
@@ -45,20 +47,20 @@ class StopForm(forms.Form):
 class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
     actions = ("cancel_selected",)
     actions_list = ("cancel_all",)
-    actions_detail = ("cancel", "kill")
+    actions_detail: tuple[str, ...] = ("cancel", "interrupt", "kill")
 
-    def find_button(self, request: HttpRequest, run: Run) -> str | None:
-        """The one button that makes sense now: cancel, or once it is stopping, kill."""
-        if run.is_terminal:
-            return None
-        if run.is_stopping:
-            return "kill" if policy.may_kill(request.user, run) else None
-        return "cancel" if policy.may_stop(request.user, run) else None
+    def list_buttons(self, request: HttpRequest, run: Run) -> list[str]:
+        """What this person can press now: the next rung, and the kill as soon as a stop was asked for."""
+        rung = None if run.is_terminal else next_rung(run.stop_plan, timezone.now())
+        if rung is None or not policy.may_stop(request.user, run):
+            return []
+        names = [rung.mode.value] if rung is not Rung.INTERRUPT else ["interrupt", "kill"]
+        return [name for name in names if name != "kill" or policy.may_kill(request.user, run)]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[UnfoldAction]:
         run = self.get_object(request, str(object_id))
-        shown = self.find_button(request, cast(Run, run)) if run is not None else None
-        return [item for item in super().get_actions_detail(request, object_id) if item.path == shown]
+        shown = self.list_buttons(request, cast(Run, run)) if run is not None else []
+        return [item for item in super().get_actions_detail(request, object_id) if item.path in shown]
 
     @action(description="Cancel", url_path="cancel", icon="stop_circle")  # type: ignore[untyped-decorator]
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -67,6 +69,13 @@ class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
             raise PermissionDenied("This run may be stopped by its owner, and with the permission for all runs.")
         return self._stop(request, [run], StopMode.CANCEL, back=reverse("admin:runs_run_change", args=[run.pk]))
 
+    @action(description="Interrupt", url_path="interrupt", icon="bolt")  # type: ignore[untyped-decorator]
+    def interrupt(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        run = self._get_run(object_id)
+        if not policy.may_stop(request.user, run):
+            raise PermissionDenied("This run may be stopped by its owner, and with the permission for all runs.")
+        return self._climb(request, run, StopMode.INTERRUPT)
+
     @action(  # type: ignore[untyped-decorator]
         description="Kill", url_path="kill", icon="dangerous", variant=ActionVariant.DANGER
     )
@@ -74,11 +83,14 @@ class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
         run = self._get_run(object_id)
         if not policy.may_kill(request.user, run):
             raise PermissionDenied("To kill a run takes the permission for it.")
+        return self._climb(request, run, StopMode.KILL)
+
+    def _climb(self, request: HttpRequest, run: Run, mode: StopMode) -> HttpResponse:
         back = reverse("admin:runs_run_change", args=[run.pk])
         if not run.is_terminal and not run.is_stopping:
             messages.info(request, "Cancel it first: most runs stop by themselves.")
             return redirect(back)
-        return self._stop(request, [run], StopMode.KILL, back=back)
+        return self._stop(request, [run], mode, back=back)
 
     @admin.action(description="Cancel the selected runs")
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
@@ -126,7 +138,7 @@ class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
             "title": f"{mode.label.capitalize()} {count(len(affected), 'run')}?",
             "opts": self.model._meta,
             "verb": mode.label.capitalize(),
-            "is_kill": mode is StopMode.KILL,
+            "mode": mode.value,
             "tree": render_tree(affected),
             "number": count(len(affected), "run"),
             "form": form,
@@ -160,7 +172,7 @@ def _tell(request: HttpRequest, result: StopResult, mode: StopMode) -> None:
     if executing:
         messages.success(request, f"{count(executing, 'run')} asked to stop; what is executing ends at its next step.")
     if result.escalated:
-        what = "is killed" if mode is StopMode.KILL else "is stopping already"
+        what = {StopMode.KILL: "killed now", StopMode.INTERRUPT: "interrupted now"}.get(mode, "stopping already")
         messages.success(request, f"{count(len(result.escalated), 'run')}: {what}.")
     if not result.reached and not result.escalated:
         messages.info(request, "There was nothing to stop any more.")

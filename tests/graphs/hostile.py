@@ -87,6 +87,20 @@ def leaves_a_fork(state: State) -> State:
     return {"values": ["risen"]}
 
 
+def starts_process(state: State) -> State:
+    """Starts a process that nobody waits for, and ends after the input's seconds, or at once without a word."""
+    process = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    with open(state["marks"], "a") as file:
+        file.write(f'{{"what": "started", "pid": {process.pid}}}\n')
+    if "crash" in state.get("values", ()):
+        os._exit(1)
+    ends = time.monotonic() + state.get("seconds", 0)
+    while time.monotonic() < ends:
+        time.sleep(0.01)
+    return {}
+
+
+starting_process = chain(("starts", starts_process), name="starting_process")
 dying_once = chain(step("before"), ("dies", dies_once), step("after"), name="dying_once")
 poison = chain(step("before"), ("dies", dies), name="poison")
 held_between = chain(step("before"), ("held", held), step("after"), name="held_between")

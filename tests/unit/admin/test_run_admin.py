@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from authentication.models import User
-from runs import control, registry
-from runs.models import NodeExecution, Run, Worker
+from runs import control, receipts, registry
+from runs.models import NodeExecution, Run, StopReceipt, Worker
 from runs.states import NodeStatus, Status
 
 LIST = "/admin/runs/run/"
@@ -107,9 +107,10 @@ def test_list_shows_the_button_that_makes_sense(start: Start, submit: Start, log
     of_owner, of_operator = (log_in(user).get(LIST).content.decode() for user in (alice, bob))
 
     assert page(running, "cancel") in of_owner
-    assert page(stopping, "cancel") not in of_owner
-    assert page(stopping, "kill") not in of_owner
-    assert page(stopping, "kill") in of_operator
+    for text in (of_owner, of_operator):
+        assert page(stopping, "cancel") not in text
+        assert page(stopping, "interrupt") in text
+        assert page(stopping, "kill") not in text
     assert page(ended, "cancel") not in of_owner
     assert "cancelling" in of_owner
 
@@ -330,6 +331,162 @@ def test_owner_without_the_permission_cannot_kill(start: Start, log_in, alice: U
     assert page(run, "kill") not in client.get(page(run)).content.decode()
     assert client.post(page(run, "kill"), {"confirmed": "yes"}).status_code == 403
     assert control.get(run.id).stop_mode == "cancel"
+
+
+# --- One press after the other climbs the ladder ---
+
+
+def buttons(client: Client, run: Run, address: str) -> list[str]:
+    text = client.get(address).content.decode()
+    return [name for name in ("cancel", "interrupt", "kill") if page(run, name) in text]
+
+
+def test_row_button_is_the_next_rung_and_the_page_offers_the_kill_too(
+    start: Start, log_in, alice: User, bob: User, charlie: User, superuser: User
+) -> None:
+    run = start(alice)
+    owner, operator, admin = (log_in(user) for user in (alice, bob, superuser))
+
+    def offered() -> list[tuple[list[str], list[str]]]:
+        return [(buttons(client, run, LIST), buttons(client, run, page(run))) for client in (owner, operator, admin)]
+
+    assert offered() == [(["cancel"], ["cancel"])] * 3
+    control.cancel(run.id, grace_seconds=600)
+    assert offered() == [
+        (["interrupt"], ["interrupt"]),
+        (["interrupt"], ["interrupt", "kill"]),
+        (["interrupt"], ["interrupt", "kill"]),
+    ]
+    control.cancel(run.id, mode="interrupt", grace_seconds=600)
+    assert offered() == [([], []), (["kill"], ["kill"]), (["kill"], ["kill"])]
+    control.cancel(run.id, mode="kill")
+    assert offered() == [([], [])] * 3
+    assert buttons(log_in(charlie), run, LIST) == []
+
+
+def test_interrupt_is_confirmed_and_keeps_its_reason_in_the_history(start: Start, log_in, alice: User) -> None:
+    run = start(alice)
+    child = start(parent=run.id)
+    control.cancel(run.id, reason="first", grace_seconds=600)
+    client = log_in(alice)
+
+    asked = client.get(page(run, "interrupt")).content.decode()
+    assert "Interrupt 2 runs" in asked
+    assert "raised inside the nodes" in asked
+    client.post(page(run, "interrupt"))  # not confirmed
+    assert control.get(run.id).stop_mode == "cancel"
+    answer = client.post(page(run, "interrupt"), {"confirmed": "yes", "reason": "too slow"}, follow=True)
+
+    stopping = control.get(run.id)
+    assert (stopping.stop_mode, stopping.stop_reason) == ("interrupt", "first")
+    assert stopping.stop_interrupt_at <= timezone.now() < stopping.stop_deadline
+    assert "2 runs: interrupted now." in answer.content.decode()
+    assert {entry.object_id for entry in LogEntry.objects.all()} == {str(run.pk), str(child.pk)}
+    assert LogEntry.objects.first().change_message == "Asked to stop (interrupt). Reason: too slow"
+
+
+def test_interrupt_is_for_a_run_that_is_stopping(start: Start, log_in, alice: User) -> None:
+    run = start(alice)
+
+    early = log_in(alice).post(page(run, "interrupt"), {"confirmed": "yes"}, follow=True)
+
+    assert "Cancel it first" in early.content.decode()
+    assert control.get(run.id).stop_requested_at is None
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("alice", {"interrupt": 302, "kill": 403, "look": 302}),
+        ("bob", {"interrupt": 302, "kill": 302, "look": 302}),
+        ("charlie", {"interrupt": 403, "kill": 403, "look": 403}),
+        ("superuser", {"interrupt": 302, "kill": 302, "look": 302}),
+    ],
+)
+@pytest.mark.parametrize("what", ["interrupt", "kill", "look"])
+def test_who_may_interrupt_kill_and_look(
+    start: Start, log_in, alice: User, request, quick_look: None, name: str, codes: dict[str, int], what: str
+) -> None:
+    user = request.getfixturevalue(name)
+    run = start(alice)
+    control.cancel(run.id, grace_seconds=600)
+    before = control.get(run.id).stop_deadline, control.get(run.id).stop_interrupt_at
+
+    answer = log_in(user).post(page(run, what), {"confirmed": "yes"})
+
+    assert answer.status_code == codes[what]
+    after = control.get(run.id).stop_deadline, control.get(run.id).stop_interrupt_at
+    assert (after != before) is (codes[what] == 302 and what != "look")
+    assert StopReceipt.objects.filter(run=run).exists() is (codes[what] == 302 and what == "look")
+
+
+# --- The receipt of a stop ---
+
+
+@pytest.fixture
+def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is there to answer, so it is not worth waiting for."""
+    monkeypatch.setattr("runs.admin.receipt.LOOK_SECONDS", 0.01)
+
+
+def test_receipt_of_a_killed_run_tells_all_and_escapes_it(start: Start, log_in, alice: User) -> None:
+    attack = "<script>alert(1)</script>"
+    run = start(alice)
+    child = control.submit("quick", {}, parent=run.id)
+    control.cancel(run.id, by=alice, source="page", reason="enough", mode="kill")
+    asked = control.get(run.id).stop_requested_at
+    registry.settle(run.id, 1, Status.CANCELLED, rung=2)
+    Run.objects.filter(id=run.id).update(
+        stop_delivered_at=asked + timedelta(seconds=0.5),
+        stop_acknowledged_at=None,
+        stop_gone_at=asked + timedelta(seconds=2),
+    )
+    receipts.record_evidence(run.id, pid=77, stacks=f"in {attack}", processes=[{"pid": 78, "name": attack}])
+    receipts.record_death(run.id, exit_signal=9, killed=[{"pid": 79, "name": "sleep"}])
+
+    text = log_in(alice).get(page(run)).content.decode()
+
+    for told in ("Stop receipt", "alice@example.com", "web page", "enough", "SIGKILL", "sleep (79)", "pid 77 of"):
+        assert told in text, told
+    assert "its process was killed" in text
+    assert "0.5 s" in text
+    assert "2.0 s" in text
+    assert "1.5 s" in text
+    assert page(child) in text
+    assert "in &lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert attack not in text
+    assert page(run, "look") not in text
+
+
+def test_receipt_while_stopping_tells_what_follows_and_offers_a_look(start: Start, log_in, alice: User) -> None:
+    run = start(alice)
+    client = log_in(alice)
+    assert "Stop receipt" not in client.get(page(run)).content.decode()
+    control.cancel(run.id, grace_seconds=600)
+
+    text = client.get(page(run)).content.decode()
+
+    assert "interrupted in 2 s, killed in 10 min" in text
+    assert "it has not been told yet" in text
+    assert "Nobody has looked yet" in text
+    assert f'formaction="{page(run, "look")}"' in text
+
+
+def test_look_that_nobody_answers_says_so(start: Start, log_in, alice: User, quick_look: None) -> None:
+    run = start(alice)
+    control.cancel(run.id, grace_seconds=600)
+
+    answer = log_in(alice).post(page(run, "look"), follow=True)
+
+    assert "Nobody could look" in answer.content.decode()
+    assert answer.redirect_chain == [(page(run), 302)]
+
+
+def test_look_is_never_done_by_opening_its_address(start: Start, log_in, alice: User) -> None:
+    run = start(alice)
+
+    assert log_in(alice).get(page(run, "look")).status_code == 405
+    assert not StopReceipt.objects.exists()
 
 
 # --- Delete ---

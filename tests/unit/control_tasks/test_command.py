@@ -59,6 +59,7 @@ def claim(run: Run) -> Run:
         (["cancel"], "--task-id"),
         (["cancel-all", "--yes", "--tasks", "--graph", "quick"], "--tasks has no --graph"),
         (["cancel-all"], "--yes"),
+        (["cancel-all", "--yes", "--force", "--interrupt"], "not allowed with"),
     ],
 )
 def test_wrong_usage_exits_with_2(words: list[str], said: str) -> None:
@@ -207,3 +208,28 @@ def test_status_of_a_stopped_run_tells_who_and_how() -> None:
 
     registry.settle(run.id, 1, Status.CANCELLED)
     assert "it stopped by itself" in run_command("status", f"--task-id={run.id}")
+
+
+def test_cancel_says_which_rung_follows_when_and_climbs(settings) -> None:
+    settings.RUNS_INTERRUPT_AFTER_SECONDS, settings.RUNS_GRACE_SECONDS = 20, 300
+    run = claim(control.submit("quick", {}))
+    cancel = ("cancel", f"--task-id={run.id}")
+
+    assert "still executing: interrupted in 20 s, killed in 5 min unless it stops before." in run_command(*cancel)
+    again = run_command(*cancel)
+    assert "already (interrupted in 20 s, killed in 5 min); --interrupt or --force is quicker." in again
+    assert "1 run that was stopping: interrupted now, killed in 5 min unless it" in run_command(*cancel, "--interrupt")
+    assert "--force kills it at once." in run_command(*cancel)
+    assert "1 run that was stopping: killed now." in run_command(*cancel, "--force")
+    assert "its process is being killed." in run_command(*cancel)
+
+
+def test_cancel_all_interrupt_begins_at_the_interrupt() -> None:
+    runs = [claim(control.submit("quick", {})) for _ in range(2)]
+    waiting = control.submit("quick", {})
+
+    told = run_command("cancel-all", "--interrupt", "--yes")
+
+    assert "Asked 3 runs to stop (1 cancelled at once): interrupted now, killed in 3 s unless they stop" in told
+    assert {control.get(run.id).stop_mode for run in runs} == {"interrupt"}
+    assert control.get(waiting.id).status == "cancelled"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from argparse import ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from django.core.management.base import OutputWrapper
 from graduation_backend.control_tasks.arguments import parse_input
 from graduation_backend.control_tasks.listing import LEAST_NEEDED, RUN_COLUMNS, print_table
 from graduation_backend.control_tasks.terminal import Screen, printable, shortened
-from runs.words import count, duration, node_path
+from runs.ladder import Schedule
+from runs.words import count, duration, how_it_stopped, node_path, rungs_ahead, signal_name
 
 ID = "0190c6f2-0000-7000-8000-000000000000"
 
@@ -131,3 +133,26 @@ def test_words_for_people() -> None:
 )
 def test_node_path_names_the_subgraphs(namespace: str, path: str) -> None:
     assert node_path(namespace, "write") == path
+
+
+@pytest.mark.parametrize(
+    ("interrupt_in", "kill_in", "words"),
+    [
+        (12, 22, "interrupted in 12 s, killed in 22 s"),
+        (3.2, 90, "interrupted in 4 s, killed in 1 min 30 s"),
+        (-1, 22, "killed in 22 s"),
+        (5, 5, "killed in 5 s"),
+        (-9, -1, ""),
+    ],
+)
+def test_rungs_ahead_are_told_in_their_order(interrupt_in: float, kill_in: float, words: str) -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    plan = Schedule(noon + timedelta(seconds=interrupt_in), noon + timedelta(seconds=kill_in))
+
+    assert rungs_ahead(plan, noon) == words
+
+
+def test_end_of_a_stop_in_words() -> None:
+    assert (signal_name(9), signal_name(11), signal_name(200)) == ("SIGKILL", "SIGSEGV", "signal 200")
+    assert how_it_stopped(None) == "it was not executing"
+    assert how_it_stopped(1) == "it was interrupted"

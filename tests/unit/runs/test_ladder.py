@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runs.ladder import Rung, Schedule, next_change_at, rung_due, schedule, sooner
+from runs.ladder import Rung, Schedule, latest, next_change_at, next_rung, rung_due, schedule, sooner
 from runs.states import StopMode
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -62,3 +62,29 @@ def test_rung_due_by_the_clock(now: float, critical_until: float | None, rung: R
 
 def test_second_stop_brings_forward_and_never_puts_off() -> None:
     assert sooner(Schedule(at(20), at(30)), Schedule(at(5), at(60))) == Schedule(at(5), at(30))
+
+
+@pytest.mark.parametrize(
+    ("plan", "now", "rung"),
+    [
+        (None, 0, Rung.CANCEL),
+        ((20, 30), 0, Rung.INTERRUPT),
+        ((20, 30), 19.9, Rung.INTERRUPT),
+        ((20, 30), 20, Rung.KILL),
+        ((0, 30), 0, Rung.KILL),  # it was interrupted by hand
+        ((20, 30), 30, None),
+        ((0, 0), 0, None),
+    ],
+)
+def test_next_rung_of_one_more_press(plan: tuple[float, float] | None, now: float, rung: Rung | None) -> None:
+    assert next_rung(Schedule(*map(at, plan)) if plan else None, at(now)) is rung
+
+
+def test_rung_and_mode_have_the_same_names() -> None:
+    assert [rung.mode for rung in Rung] == list(StopMode)
+
+
+def test_latest_of_several_runs_is_when_the_last_is_reached() -> None:
+    assert latest([]) is None
+    assert latest([None]) is None
+    assert latest([Schedule(at(20), at(30)), None, Schedule(at(5), at(60))]) == Schedule(at(20), at(60))

@@ -92,6 +92,7 @@ def make_run(status: str, owner: User, *, parent: Run | None = None, **fields: A
         values["finished_at"] = now
     if status in ("cancelling", "cancelled"):
         values |= {"stop_requested_at": now, "stop_mode": "cancel"}
+        values |= {"stop_interrupt_at": now + timedelta(seconds=20), "stop_deadline": now + timedelta(seconds=30)}
     return Run.objects.create(**(values | fields))
 
 

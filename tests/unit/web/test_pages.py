@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.core.files.storage import default_storage
 from django.test import TestCase
+from django.utils import timezone
 
 from authentication.models import User
 from books.models import Book
@@ -77,6 +79,93 @@ def test_stopping_book_says_what_is_awaited(alice: User) -> None:
     page = log_in(alice).get(f"/books/{book.pk}/").content.decode()
     assert "It stops after the current step (read)." in page
     assert re.search(r"<button[^>]* disabled>.*?Stopping…", page, re.DOTALL)
+
+
+def make_stopping(owner: User, *, asked: float, interrupt: float, kill: float) -> Book:
+    """A book that is being stopped; the times in seconds from now, those that have been are negative."""
+    now = timezone.now()
+    times = {"stop_requested_at": asked, "stop_interrupt_at": interrupt, "stop_deadline": kill}
+    fields = {name: now + timedelta(seconds=seconds) for name, seconds in times.items()}
+    return make_book(owner, status="cancelling", run_fields=fields)
+
+
+@pytest.mark.parametrize(
+    ("asked", "interrupt", "kill", "mode", "label"),
+    [
+        (-0.1, 19.9, 29.9, None, "Stopping…"),  # the second half of a double click
+        (-5, 15, 25, "interrupt", "Stop now"),
+        (-5, -0.2, 25, None, "Stopping…"),
+        (-25, -5, 5, "kill", "Force stop"),
+        (-35, -15, -5, None, "Stopping…"),
+    ],
+)
+@pytest.mark.parametrize("address", ["/", "/books/{}/"])
+def test_stop_button_of_a_stopping_book_climbs(
+    admin: User, asked: float, interrupt: float, kill: float, mode: str | None, label: str, address: str
+) -> None:
+    book = make_stopping(admin, asked=asked, interrupt=interrupt, kill=kill)
+    page = log_in(admin).get(address.format(book.pk)).content.decode()
+    found = re.search(r'name="mode" value="(\w+)"', page)
+    assert (found[1] if found else None) == mode
+    assert f"{label}</button>" in page
+
+
+def test_owner_without_the_permission_to_kill_sees_when_it_is_killed_and_no_button(alice: User) -> None:
+    book = make_stopping(alice, asked=-25, interrupt=-5, kill=60)
+    page = log_in(alice).get(f"/books/{book.pk}/").content.decode()
+    assert "Stopping…</button>" in page
+    assert "Force stop" not in page
+    assert re.search(r"If it takes longer, it is killed in (1 min|59 s)\.", page)
+
+
+def test_countdown_is_of_the_runs_that_still_execute(alice: User) -> None:
+    book = make_book(alice, status="cancelled")
+    now = timezone.now()
+    for interrupt, kill in ((100, 200), (40, 300)):
+        make_run(
+            "cancelling",
+            alice,
+            parent=book.run,
+            stop_interrupt_at=now + timedelta(seconds=interrupt),
+            stop_deadline=now + timedelta(seconds=kill),
+        )
+    page = log_in(alice).get(f"/books/{book.pk}/").content.decode()
+    assert re.search(r"it is interrupted in 1 min (40|39) s, killed in (5 min|4 min 59 s)\.", page)
+
+
+def test_countdown_moves_alone_so_that_no_click_is_lost(alice: User) -> None:
+    book = make_stopping(alice, asked=-5, interrupt=15, kill=25)
+    client = log_in(alice)
+    state = find_state(client.get(f"/books/{book.pk}/").content.decode())
+    answer = client.get(f"/books/{book.pk}/live?page=1&state={state}", headers=HTMX)
+    assert answer.status_code == 200
+    assert answer.headers["HX-Reswap"] == "none"
+    text = answer.content.decode()
+    assert re.search(r'<p [^>]*id="stop-outlook" hx-swap-oob="true">If it takes longer, it is interrupted in 1', text)
+    assert "button" not in text
+    Run.objects.filter(pk=book.run_id).update(stop_interrupt_at=timezone.now() - timedelta(seconds=5))
+    answer = client.get(f"/books/{book.pk}/live?page=1&state={state}", headers=HTMX)
+    assert "HX-Reswap" not in answer.headers
+    assert 'id="book-live"' in answer.content.decode()
+
+
+def test_stop_pressed_again_interrupts_and_keeps_the_first_reason(alice: User) -> None:
+    book = make_stopping(alice, asked=-5, interrupt=15, kill=25)
+    Run.objects.filter(pk=book.run_id).update(stop_reason="first")
+    log_in(alice).post(f"/books/{book.pk}/stop", {"mode": "interrupt"})
+    run = Run.objects.get(pk=book.run_id)
+    assert (run.stop_mode, run.stop_reason) == ("interrupt", "first")
+    assert run.stop_interrupt_at <= timezone.now() < run.stop_deadline
+
+
+def test_stop_pressed_twice_at_once_does_not_climb(alice: User) -> None:
+    book = make_book(alice, status="running")
+    client = log_in(alice)
+    for _ in range(2):
+        client.post(f"/books/{book.pk}/stop", {"mode": "cancel"})
+    run = Run.objects.get(pk=book.run_id)
+    assert run.stop_mode == "cancel"
+    assert run.stop_interrupt_at > timezone.now()
 
 
 def test_book_whose_chapters_are_still_stopping_is_not_yet_cancelled(alice: User) -> None:

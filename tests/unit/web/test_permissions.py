@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 
 from authentication.models import User
 from books.models import Book
@@ -55,6 +57,39 @@ def test_action_on_a_book_is_for_its_owner_and_who_may_change_all(
     if code != 302:
         book.refresh_from_db()
         assert book.run_id == before
+
+
+@pytest.mark.parametrize("may_kill", [False, True])
+@pytest.mark.parametrize(
+    ("name", "of_interrupt", "of_kill"),
+    [
+        ("alice", 302, 403),
+        ("bob", 404, 404),
+        ("charlie", 404, 404),
+        ("viewer", 403, 403),
+        ("admin", 302, 302),
+    ],
+)
+def test_who_may_climb_from_the_page_of_a_book(
+    alice: User, people: dict[str, User], name: str, of_interrupt: int, of_kill: int, may_kill: bool
+) -> None:
+    book = make_book(alice, status="cancelling")
+    if may_kill:
+        people[name].user_permissions.add(Permission.objects.get(codename="kill_run"))
+        of_kill = 302 if name == "alice" else of_kill  # the permission gives nothing for the books of others
+    client = log_in(people[name])
+
+    assert client.post(f"/books/{book.pk}/stop", {"mode": "interrupt"}).status_code == of_interrupt
+    book.run.refresh_from_db()
+    assert (book.run.stop_mode == "interrupt") is (of_interrupt == 302)
+    assert client.post(f"/books/{book.pk}/stop", {"mode": "kill"}).status_code == of_kill
+    book.run.refresh_from_db()
+    assert (book.run.stop_mode == "kill") is (of_kill == 302)
+    assert (book.run.stop_deadline <= timezone.now()) is (of_kill == 302)
+
+
+def test_stop_of_an_unknown_mode_is_refused(book: Book, alice: User) -> None:
+    assert log_in(alice).post(f"/books/{book.pk}/stop", {"mode": "explode"}).status_code == 400
 
 
 @pytest.mark.parametrize("page", ["", "books/rows", *(f"books/{uuid.uuid4()}/{page}" for page in PAGES)])

@@ -1,0 +1,152 @@
+"""The processes below one: finds them, ends them, and proves that they are gone.
+
+What is told to end may fork meanwhile, so it is frozen first, and looked for again until nothing new is found. On
+Linux a subreaper also has those below it that detached themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+
+import psutil
+
+FREEZE_TIMEOUT_SECONDS = 2.0
+PAUSE_SECONDS = 0.002
+REAP_SECONDS = 1.0
+
+
+def list_below(pid: int, *, spare: Collection[int] = ()) -> list[int]:
+    """Every process below one, nearest first, zombies among them.
+
+    Args:
+        spare: processes that are left out, with everything below them.
+    """
+    found: list[int] = []
+    waiting = _list_children(pid)
+    while waiting:
+        child = waiting.pop(0)
+        if child not in spare and child not in found:
+            found.append(child)
+            waiting.extend(_list_children(child))
+    return found
+
+
+def has_children() -> bool:
+    """Whether this process has any child, also one that it adopted; the kernel knows it for sure."""
+    if not hasattr(os, "waitid"):
+        return bool(_list_children(os.getpid()))
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def freeze_below(pid: int) -> list[int]:
+    """Stop every process below one that is stopped itself, until none is found that still runs.
+
+    Returns:
+        All of them, zombies among them.
+    """
+    frozen: set[int] = set()
+    ends = time.monotonic() + FREEZE_TIMEOUT_SECONDS
+    quiet = 0
+    while quiet < 2 and time.monotonic() < ends:
+        # A process may fork and end between two looks, and a listing may miss it: look twice.
+        fresh = [below for below in list_below(pid) if below not in frozen]
+        quiet = 0 if fresh else quiet + 1
+        _signal(fresh, signal.SIGSTOP)
+        frozen.update(fresh)
+        time.sleep(PAUSE_SECONDS)
+    return list_below(pid)
+
+
+def kill_own(*, spare: Collection[int] = (), note: Callable[[list[int]], None] = lambda pids: None) -> None:
+    """Kill everything below this process, and return when it is gone, however long that takes.
+
+    Args:
+        spare: processes that are left alone, with everything below them.
+        note: told of each process before it is killed.
+    """
+    noted: set[int] = set()
+    quiet = 0
+    # Orphans come to this process, as their subreaper: no child at all is the proof that nothing is left.
+    while has_children() and quiet < 3:
+        below = list_below(os.getpid(), spare=spare)
+        living = [pid for pid in below if not is_zombie(pid)]
+        _signal(living, signal.SIGSTOP)
+        note([pid for pid in living if pid not in noted])
+        noted.update(living)
+        _signal(living, signal.SIGKILL)
+        reap(below, seconds=0)
+        quiet = quiet + 1 if spare and not below else 0
+        time.sleep(PAUSE_SECONDS)
+
+
+def list_marked(name: str) -> dict[int, str]:
+    """Every living process on this machine that was started with this variable in its environment, and its value."""
+    marked = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            value = process.environ().get(name)
+            if value is not None and process.status() != psutil.STATUS_ZOMBIE:
+                marked[process.pid] = value
+    return marked
+
+
+def kill_marked(name: str, values: Collection[str], *, seconds: float = 2.0) -> list[int]:
+    """Kill the processes that carry one of these marks, until none is found; says which."""
+    killed: list[int] = []
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        marked = [pid for pid, value in list_marked(name).items() if value in values]
+        if not marked:
+            break
+        _signal(marked, signal.SIGKILL)
+        reap(marked, seconds=0.1)
+        killed.extend(pid for pid in marked if pid not in killed)
+    return killed
+
+
+def reap(pids: Iterable[int], *, seconds: float = REAP_SECONDS) -> None:
+    """Take in the exits of dead processes that this one inherited: nobody else does."""
+    ends = time.monotonic() + seconds
+    for pid in pids:
+        with suppress(ChildProcessError):
+            while os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() < ends:
+                time.sleep(PAUSE_SECONDS)
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and only its exit code is left, or not even that."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _list_children(pid: int) -> list[int]:
+    # The kernel's own list is some hundred times faster than a look at every process, and so rarely too late.
+    children: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{thread}/children") as file:
+                children.extend(map(int, file.read().split()))
+        if children or os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+            return children
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:
+        return []
