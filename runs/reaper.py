@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 def reap(*, has_free_slot: bool) -> None:
     """One round. Doorbells are rung again only by a worker that could run something and was told nothing."""
     for run in leases.list_expired():
-        recover(run)
+        if leases.give_up(run):
+            recover(run)
     control.wake_parents(set(registry.list_forgotten_waiters()))
     if has_free_slot:
         ring_again()

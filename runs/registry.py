@@ -101,7 +101,9 @@ def create(run: Run) -> None:
     """
     with transaction.atomic():
         if run.parent_id is not None:
-            parent = Run.objects.select_for_update(no_key=True).only("status", "stop_requested_at").get(id=run.parent_id)
+            parent = (
+                Run.objects.select_for_update(no_key=True).only("status", "stop_requested_at").get(id=run.parent_id)
+            )
             if parent.is_terminal or parent.is_stopping:
                 raise ParentIsStopping(run.parent_id, parent.display_status)
         run.status = Status.QUEUED
@@ -336,6 +338,13 @@ def request_stop(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool
         cancelled = [stopped.run_id for stopped in reached.values() if stopped.status is Status.CANCELLED]
         _record(cancelled, Status.CANCELLED)
     return list(reached.values())
+
+
+def request_own_stop(run_id: UUID, attempt: int, request: StopRequest) -> list[Stopped]:
+    """The stop that an attempt asks for by itself; a stale one reaches nothing, least of all its successor."""
+    with transaction.atomic():
+        own = Run.objects.select_for_update(no_key=True).filter(id=run_id, attempt=attempt, status=Status.RUNNING)
+        return request_stop([run_id], request) if own.only("id").first() else []
 
 
 def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool) -> list[Stopped]:

@@ -51,7 +51,13 @@ class GraphTask(Task):  # type: ignore[type-arg]
         *unused: Any,
         **options: Any,
     ) -> AsyncResult[Any]:
-        known = {name: options[name] for name in ("priority", "queue") if options.get(name) is not None}
+        asked = {name: value for name, value in options.items() if value is not None}
+        known = {name: asked.pop(name) for name in ("priority", "queue") if name in asked}
+        if asked or any(unused):
+            raise InputRefused(
+                f"{', '.join(asked) or 'link and producer'}: a run has no such option, "
+                "allowed are task_id, priority and queue"
+            )
         run_id = _as_run_id(task_id) if task_id else None
         run = self.submit(*(args or ()), run_id=run_id, **known, **(kwargs or {}))
         result: AsyncResult[Any] = self.AsyncResult(str(run.id))

@@ -306,7 +306,9 @@ async def ask_twice_async(state: CallState) -> State:
     return {"values": ["asked"]}
 
 
-async_asking = StateGraph(CallState).add_node("ask", ask_twice_async).add_edge(START, "ask").compile(name="async_asking")
+async_asking = (
+    StateGraph(CallState).add_node("ask", ask_twice_async).add_edge(START, "ask").compile(name="async_asking")
+)
 
 
 # --- swallowing -------------------------------------------------------------------------------------------
