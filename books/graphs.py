@@ -141,8 +141,6 @@ def _store_sections(book: Book, found: BookText) -> None:
             author=(found.author or "")[:300],
             language=(found.language or "")[:35],
             format=found.format,
-            report=None,
-            analysed_at=None,
             error=None,
         )
 

@@ -52,9 +52,7 @@ def add_sample_book(owner: User) -> Book:
         return add_book(File(file), owner=owner, file_name=SAMPLE.name)
 
 
-def start_processing(
-    book: Book, *, by: User | None = None, run_id: UUID | None = None, **options: Any
-) -> Run:
+def start_processing(book: Book, *, by: User | None = None, run_id: UUID | None = None, **options: Any) -> Run:
     """Queue the analysis of a book, or return the run that is already at it.
 
     Race: the book's row is locked, so two presses of the button give one run.

@@ -83,9 +83,7 @@ SQLITE_OPTIONS = {
 }
 DATABASES: dict[str, dict[str, Any]] = {
     "default": dict(
-        dj_database_url.parse(
-            ENVIRONMENT.database_url or f"sqlite:///{DATA_DIR / 'db.sqlite3'}", conn_max_age=0
-        )
+        dj_database_url.parse(ENVIRONMENT.database_url or f"sqlite:///{DATA_DIR / 'db.sqlite3'}", conn_max_age=0)
     )
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
@@ -217,8 +215,7 @@ CELERY_DB_REUSE_MAX = 1_000_000
 _queue_arguments = {"x-max-priority": 9} if CELERY_BROKER_IS_AMQP else None
 CELERY_TASK_DEFAULT_QUEUE = "celery"
 CELERY_TASK_QUEUES = [
-    Queue(name, routing_key=name, queue_arguments=_queue_arguments)
-    for name in ("celery", "ai_processing", "email")
+    Queue(name, routing_key=name, queue_arguments=_queue_arguments) for name in ("celery", "ai_processing", "email")
 ]
 CELERY_TASK_ROUTES = {
     "books.tasks.process_book_workflow": {"queue": "ai_processing"},

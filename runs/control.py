@@ -191,9 +191,7 @@ def cancel_all(
 ) -> StopResult:
     """Ask every active run that matches to stop, with everything below it; see `cancel`."""
     ids = [run.id for run in list_active(graph=graph, owner=owner)]
-    return cancel_runs(
-        ids, by=by, actor=actor, source=source, reason=reason, mode=mode, grace_seconds=grace_seconds
-    )
+    return cancel_runs(ids, by=by, actor=actor, source=source, reason=reason, mode=mode, grace_seconds=grace_seconds)
 
 
 def cancel_runs(

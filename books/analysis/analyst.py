@@ -16,9 +16,7 @@ class AnalysisFailed(Exception):
 class Analyst(Protocol):
     def analyse_chapter(self, *, number: int, title: str, text: str) -> ChapterAnalysis: ...
 
-    def write_report(
-        self, *, title: str, author: str | None, chapters: Sequence[ChapterAnalysis]
-    ) -> BookReport: ...
+    def write_report(self, *, title: str, author: str | None, chapters: Sequence[ChapterAnalysis]) -> BookReport: ...
 
 
 def get_analyst(model: str | None) -> Analyst:

@@ -60,9 +60,7 @@ def _capitalised_inside(sentences: list[Sentence], tokens: list[list[re.Match[st
     return inside
 
 
-def _cut_runs(
-    sentence: str, tokens: list[re.Match[str]], lower: Counter[str], inside: Counter[str]
-) -> Iterator[Run]:
+def _cut_runs(sentence: str, tokens: list[re.Match[str]], lower: Counter[str], inside: Counter[str]) -> Iterator[Run]:
     start = 0
     while start < len(tokens):
         if not _is_capitalised(tokens[start].group()):

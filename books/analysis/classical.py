@@ -36,7 +36,5 @@ class ClassicalAnalyst:
             meetings=meetings,
         )
 
-    def write_report(
-        self, *, title: str, author: str | None, chapters: Sequence[ChapterAnalysis]
-    ) -> BookReport:
+    def write_report(self, *, title: str, author: str | None, chapters: Sequence[ChapterAnalysis]) -> BookReport:
         return merge_chapters(title=title, author=author, chapters=chapters)

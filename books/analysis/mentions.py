@@ -20,9 +20,7 @@ class NamedPerson:
     forms: tuple[str, ...]
 
 
-def count_people(
-    passages: Sequence[str], people: Sequence[NamedPerson]
-) -> tuple[list[Person], list[Meeting]]:
+def count_people(passages: Sequence[str], people: Sequence[NamedPerson]) -> tuple[list[Person], list[Meeting]]:
     """Count the people and their meetings.
 
     Returns:

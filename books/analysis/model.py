@@ -43,9 +43,7 @@ DraftT = TypeVar("DraftT", bound=BaseModel)
 
 class PersonDraft(BaseModel):
     name: str = Field(description="The fullest form of the name that the text uses")
-    aliases: list[str] = Field(
-        description="Other names the text uses for this person, spelled as in the text"
-    )
+    aliases: list[str] = Field(description="Other names the text uses for this person, spelled as in the text")
 
 
 class ChapterDraft(BaseModel):
@@ -99,9 +97,7 @@ class ModelAnalyst:
             meetings=meetings,
         )
 
-    def write_report(
-        self, *, title: str, author: str | None, chapters: Sequence[ChapterAnalysis]
-    ) -> BookReport:
+    def write_report(self, *, title: str, author: str | None, chapters: Sequence[ChapterAnalysis]) -> BookReport:
         report = merge_chapters(title=title, author=author, chapters=chapters)
         summaries = [f"{c.number}. {c.title}\n{c.summary}" for c in chapters if c.summary]
         if not summaries:
@@ -109,9 +105,7 @@ class ModelAnalyst:
         limit = REPORT_CHARACTERS // len(summaries)
         parts = "\n\n".join(summary[:limit] for summary in summaries)
         draft = self._ask(SummaryDraft, f"Book: {title}\nAuthor: {author or 'unknown'}\n\n{parts}")
-        return report.model_copy(
-            update={"summary": draft.summary.strip(), "keywords": _clean_keywords(draft.keywords)}
-        )
+        return report.model_copy(update={"summary": draft.summary.strip(), "keywords": _clean_keywords(draft.keywords)})
 
     def _merge_drafts(self, title: str, drafts: Sequence[ChapterDraft]) -> ChapterDraft | SummaryDraft:
         if len(drafts) == 1:

@@ -15,9 +15,7 @@ def explain_failure(error: Exception, model: str, timeout_seconds: float) -> str
     if any("refusal" in kind for kind in kinds):
         return f"{model} refused to analyse this text: {_brief(error)}"
     if any("timeout" in kind for kind in kinds):
-        return (
-            f"{model} didn't answer within {timeout_seconds:g} seconds. Try again, or choose a faster model."
-        )
+        return f"{model} didn't answer within {timeout_seconds:g} seconds. Try again, or choose a faster model."
     if any("connect" in kind for kind in kinds):
         return f"{model} can't be reached. Check the network, and OPENAI_BASE_URL if you set it."
     if any("lengthfinish" in kind for kind in kinds):

@@ -32,9 +32,7 @@ MARGIN = 3
 # A family name alone is not the bearer of a full name that other chapters hardly mention.
 OVERSHADOWED = 3.0
 POLITE_SHARE = 0.4  # "Lestrade" becomes "Mr. Lestrade" when so many of the mentions say so
-_POLITE = frozenset(
-    ("mr", "mrs", "miss", "ms", "master", "mme", "mlle", "monsieur", "madame", "m", "sir", "mister")
-)
+_POLITE = frozenset(("mr", "mrs", "miss", "ms", "master", "mme", "mlle", "monsieur", "madame", "m", "sir", "mister"))
 _LEARNED = frozenset(("dr", "doctor", "professor", "prof"))
 _MASCULINE_COURTESY = frozenset(("mr", "m", "monsieur", "herr", "mister"))
 _MARRIED = frozenset(("mrs", "mme", "madame", "lady", "frau", "signora", "señora"))
@@ -142,9 +140,7 @@ def merge_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
     bare = [c for c in ordered if not c.name.is_full and not c.name.title]
     people = _People()
     for candidate in full:
-        people.join(
-            candidate, [p for p in people.named(candidate.name.last) if _same_full_name(p, candidate)]
-        )
+        people.join(candidate, [p for p in people.named(candidate.name.last) if _same_full_name(p, candidate)])
     for candidate in [*titled, *bare]:
         people.join(candidate, _owners(people.named(candidate.name.first), candidate))
     return sorted(people.all, key=_order)
@@ -202,9 +198,7 @@ def _dominant(owners: list[Candidate]) -> Candidate | None:
 
 def _owners(people: list[Candidate], candidate: Candidate) -> list[Candidate]:
     name = candidate.name
-    same = [
-        p for p in people if not p.name.is_full and p.name.parts == name.parts and _titles_agree(p, candidate)
-    ]
+    same = [p for p in people if not p.name.is_full and p.name.parts == name.parts and _titles_agree(p, candidate)]
     full = [p for p in people if p.name.is_full and _goes_by(p, candidate)]
     owners = [p for p in full if p.chapters & candidate.chapters] or full
     if not name.title:

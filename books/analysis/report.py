@@ -120,9 +120,7 @@ def _merge_meetings(
                 a, b = sorted(names, key=rank.__getitem__)
                 passages[a, b] += meeting.passages
                 first.setdefault((a, b), chapter.number)
-    meetings = [
-        BookMeeting(a=a, b=b, passages=n, first_chapter=first[a, b]) for (a, b), n in passages.items()
-    ]
+    meetings = [BookMeeting(a=a, b=b, passages=n, first_chapter=first[a, b]) for (a, b), n in passages.items()]
     meetings.sort(key=lambda meeting: (-meeting.passages, rank[meeting.a], rank[meeting.b]))
     return meetings[:MAX_MEETINGS]
 

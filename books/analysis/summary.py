@@ -51,11 +51,7 @@ def _readable(text: Text) -> list[str]:
     spoken: list[str] = []
     for sentence in text.sentences:
         plain = _CONTINUED.sub("", sentence.text)
-        if (
-            not MIN_WORDS <= len(plain.split()) <= MAX_WORDS
-            or plain[-1:] not in ".。！？।"
-            or plain.isupper()
-        ):
+        if not MIN_WORDS <= len(plain.split()) <= MAX_WORDS or plain[-1:] not in ".。！？।" or plain.isupper():
             continue
         (spoken if _QUOTES.search(plain) else narrated).append(plain)
     chosen = narrated if len(narrated) >= 2 * PARTS else narrated + spoken or narrated
@@ -98,9 +94,7 @@ def _rank(sentences: list[str]) -> list[float]:
     for index, row in enumerate(likeness):
         row[index] = 0
         nearest = row.round(9).argsort(kind="stable")[::-1][:NEIGHBOURS].tolist()
-        graph.add_weighted_edges_from(
-            (index, other, float(row[other])) for other in nearest if row[other] > 0
-        )
+        graph.add_weighted_edges_from((index, other, float(row[other])) for other in nearest if row[other] > 0)
     ranks = networkx.pagerank(graph, weight="weight")
     return [ranks[index] for index in range(len(sentences))]
 

@@ -110,7 +110,4 @@ def _cut(sentence: str) -> list[str]:
     words = sentence.split()
     if len(words) <= MAX_SENTENCE_WORDS:
         return [sentence]
-    return [
-        " ".join(words[start : start + MAX_SENTENCE_WORDS])
-        for start in range(0, len(words), MAX_SENTENCE_WORDS)
-    ]
+    return [" ".join(words[start : start + MAX_SENTENCE_WORDS]) for start in range(0, len(words), MAX_SENTENCE_WORDS)]
