@@ -17,7 +17,7 @@ class ProcessBook(GraphTask):
 
     abstract = True
 
-    def submit(self, book_id: str, *, run_id: UUID | None = None, **options: Any) -> Run:
+    def submit(self, book_id: str, *, run_id: UUID | None = None, **options: Any) -> Run:  # type: ignore[override]
         return workflow.start_processing(workflow.get_book(book_id), run_id=run_id, **options)
 
 

@@ -91,7 +91,7 @@ def stop_processing(book: Book, *, by: User | None, source: str, reason: str = "
         return
 
 
-def get_book(book_id: object) -> Book:
+def get_book(book_id: UUID | str) -> Book:
     """Find a book.
 
     Raises:
