@@ -17,6 +17,11 @@ from tests.environment import DATA_DIR
 from tests.services import Marks, WorkerProcess, process_environment
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with workers of their own come last, so that the shared worker is started once."""
+    items.sort(key=lambda item: "start_worker" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[None]:
     """The embedded Valkey of this test run, or the server that TEST_REDIS_URL names."""

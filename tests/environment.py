@@ -1,4 +1,4 @@
-"""Pytest plugin, loaded before Django's settings: gives the test run a data directory, a database and graphs of its own.
+"""Pytest plugin, loaded before Django's settings: gives the test run its own data directory, database and graphs.
 
 `TEST_DATABASE_URL`, `TEST_REDIS_URL` and `TEST_BROKER_URL` choose other services than SQLite and the embedded
 Valkey.

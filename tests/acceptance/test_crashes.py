@@ -19,6 +19,8 @@ from tests.services import Marks, WorkerProcess, wait_for_status, wait_until
 
 StartWorker = Callable[..., WorkerProcess]
 
+SHORT_LEASE = "4"  # seconds
+
 
 def submit(graph: str, marks: Marks, **values: object) -> Run:
     return control.submit(graph, {"marks": str(marks), **values})
@@ -118,7 +120,7 @@ def test_waiting_parent_survives_the_loss_of_its_worker(start_worker: StartWorke
 def test_killed_main_process_takes_its_children_along_and_another_worker_takes_over(
     start_worker: StartWorker, marks: Marks
 ) -> None:
-    first = start_worker()
+    first = start_worker(RUNS_LEASE_SECONDS=SHORT_LEASE)
     run = submit("held_between", marks)
     marks.wait_for("call.begun")
     pid = marks.all()[-1]["pid"]
@@ -139,7 +141,7 @@ def test_killed_main_process_takes_its_children_along_and_another_worker_takes_o
 
 
 def test_stop_of_a_run_whose_worker_is_lost_is_settled_by_another(start_worker: StartWorker, marks: Marks) -> None:
-    first = start_worker()
+    first = start_worker(RUNS_LEASE_SECONDS=SHORT_LEASE)
     run = submit("held_between", marks)
     marks.wait_for("call.begun")
     first.process.send_signal(signal.SIGKILL)
@@ -155,7 +157,7 @@ def test_stop_of_a_run_whose_worker_is_lost_is_settled_by_another(start_worker: 
 
 
 def test_frozen_main_process_finds_that_it_lost_its_run(start_worker: StartWorker, marks: Marks) -> None:
-    first = start_worker(concurrency=1)
+    first = start_worker(concurrency=1, RUNS_LEASE_SECONDS=SHORT_LEASE)
     run = submit("held_between", marks)
     marks.wait_for("call.begun")
     first.process.send_signal(signal.SIGSTOP)

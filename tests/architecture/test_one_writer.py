@@ -12,6 +12,7 @@ from tests.environment import ROOT
 
 GUARDED = {"status", "attempt", "stop_requested_at", "stop_mode", "stop_deadline", "finished_at"}
 OTHERS = {"self", "execution", "child"}  # objects with an attribute of that name that are no rows of this table
+EXPLAINED = {("events.py", "update")}  # the node and the progress of a running attempt, in a dictionary
 WRITERS = {"update", "create", "update_or_create", "bulk_update"}
 SOURCES = sorted(
     path
@@ -52,8 +53,10 @@ def _is_column(target: ast.AST) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_status_is_written_by_the_registry_alone(path: Path) -> None:
-    found = dict(writes(ast.parse(path.read_text(encoding="utf-8"))))
-    assert not found
+    found = [
+        write for write in writes(ast.parse(path.read_text(encoding="utf-8"))) if (path.name, write[1]) not in EXPLAINED
+    ]
+    assert found == []
 
 
 def test_the_check_finds_what_it_is_for() -> None:
