@@ -39,16 +39,27 @@ class ChaptersFailed(Exception):
     """Some chapters could not be analysed, so there is no report."""
 
 
+class BookGone(Exception):
+    """The book is not there any more: it, or its owner, was deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The book was deleted while it was processed.")
+
+
 # --- book -------------------------------------------------------------------------------------------------
 
 
 def read(state: BookState) -> BookState:
     """Read the file and store its sections, all of them or none."""
-    book = Book.objects.get(pk=state["book_id"])
+    book = _get_book(state["book_id"])
     try:
         found = read_book(Path(book.file.path), file_name=book.file_name)
     except BookUnreadable as error:
         _refuse(book, error.reason, error.message)
+        raise
+    except OSError:
+        # Its message has the file's place on this machine, which is nothing for the page.
+        _refuse(book, "file_gone", "The book's file can't be opened. Upload it again.")
         raise
     raise_if_cancelled()
     _store_sections(book, found)
@@ -79,7 +90,7 @@ def await_chapters(state: BookState) -> BookState:
     if lost:
         first = (lost[0].error or {}).get("message") or f"its run was {lost[0].status}"
         message = f"{len(lost)} of {len(results)} chapters could not be analysed. The first of them: {first}"
-        _refuse(Book.objects.get(pk=state["book_id"]), "chapters_failed", message)
+        _refuse(_get_book(state["book_id"]), "chapters_failed", message)
         raise ChaptersFailed(message)
     progress(len(results), len(results))
     return {}
@@ -87,7 +98,7 @@ def await_chapters(state: BookState) -> BookState:
 
 def write_report(state: BookState) -> BookState:
     """Put the chapters together into the book's report and store it."""
-    book = Book.objects.get(pk=state["book_id"])
+    book = _get_book(state["book_id"])
     sections = Section.objects.filter(book=book, kind=SectionKind.CHAPTER).defer("text")
     chapters = [ChapterAnalysis.model_validate(section.analysis) for section in sections]
     report = get_analyst(settings.BOOKS_MODEL).write_report(
@@ -102,8 +113,17 @@ def write_report(state: BookState) -> BookState:
     return {"report": document}
 
 
+def _get_book(book_id: str, *, lock: bool = False) -> Book:
+    books = Book.objects.select_for_update() if lock else Book.objects.all()
+    try:
+        return books.get(pk=book_id)
+    except Book.DoesNotExist:
+        raise BookGone from None
+
+
 def _store_sections(book: Book, found: BookText) -> None:
     with transaction.atomic():
+        book = _get_book(str(book.pk), lock=True)
         book.sections.all().delete()
         Section.objects.bulk_create(
             Section(
@@ -121,8 +141,6 @@ def _store_sections(book: Book, found: BookText) -> None:
             author=(found.author or "")[:300],
             language=(found.language or "")[:35],
             format=found.format,
-            report=None,
-            analysed_at=None,
             error=None,
         )
 
@@ -136,7 +154,10 @@ def _refuse(book: Book, reason: str, message: str) -> None:
 
 def analyse(state: ChapterState) -> ChapterState:
     """Summary, keywords, people, places, tone and length of one chapter."""
-    section = Section.objects.get(book_id=state["book_id"], number=state["number"])
+    try:
+        section = Section.objects.get(book_id=state["book_id"], number=state["number"])
+    except Section.DoesNotExist:
+        raise BookGone from None
     analyst = get_analyst(settings.BOOKS_MODEL)
     try:
         found = analyst.analyse_chapter(number=state["number"], title=section.title, text=section.text)

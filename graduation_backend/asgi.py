@@ -24,6 +24,7 @@ django_application = get_asgi_application()
 # A test or a shell imports this too, without serving it. (Daphne's server is loaded in every process,
 # as an installed app; its command line is not.)
 if "daphne.cli" in sys.modules or "runserver" in sys.argv[1:2]:
+    startup.refuse_unmigrated_database()
     startup.start_embedded_redis()
 
 application = ProtocolTypeRouter({"http": django_application, "websocket": refuse_websocket})

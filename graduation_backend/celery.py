@@ -25,7 +25,9 @@ runs_worker.install(app)
 
 
 @celeryd_init.connect
-def _start_embedded_redis(**_signal: Any) -> None:
+def _prepare_worker(**_signal: Any) -> None:
+    _ensure_django()
+    startup.refuse_unmigrated_database()
     startup.start_embedded_redis()
 
 

@@ -1,4 +1,6 @@
-"""What lets plain `celery -A graduation_backend worker` and `daphne …` start on a machine without a Redis."""
+"""What plain `celery -A graduation_backend worker` and `daphne …` do first: a Redis where there is none, and one clear
+line where they can't work.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,26 @@ def start_embedded_redis() -> None:
     pid = embedded_redis.server_pid(settings.DATA_DIR)
     advice = f"It outlives this process; to stop it: {embedded_redis.STOP_COMMAND}"
     print(f"Started an embedded Redis (pid {pid}). {advice}", file=sys.stderr)
+
+
+def refuse_unmigrated_database() -> None:
+    """End with one line when the database lacks tables, rather than with a traceback at every turn.
+
+    Raises:
+        SystemExit: migrations are missing, or the database does not answer.
+    """
+    from django.db import DatabaseError, connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        sys.exit(f"The database does not answer ({str(error).splitlines()[0]}): see DATABASE_URL")
+    finally:
+        connection.close()  # before the worker forks
+    if missing:
+        sys.exit(f"The database lacks {len(missing)} migrations: run `python manage.py migrate` first")
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

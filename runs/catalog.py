@@ -65,6 +65,10 @@ def read_catalog() -> Catalog:
         return _read(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         raise CatalogUnreadable(f"{path} is missing: LANGGRAPH_JSON must name a langgraph.json") from None
+    except OSError as error:
+        raise CatalogUnreadable(
+            f"{path} can't be read ({error.strerror}): LANGGRAPH_JSON must name a langgraph.json"
+        ) from None
 
 
 @cache
@@ -181,7 +185,7 @@ def is_factory(found: Any) -> bool:
 
 async def open_async(name: str, found: Any, config: dict[str, Any], stack: AsyncExitStack) -> Any:
     """Call a factory: sync or async, plain or a context manager, with the run's config if it takes one."""
-    made = _call_factory(found, config)
+    made = _call_factory(name, found, config)
     if inspect.isawaitable(made):
         made = await made
     if hasattr(made, "__aenter__"):
@@ -194,9 +198,9 @@ async def open_async(name: str, found: Any, config: dict[str, Any], stack: Async
     return made
 
 
-def _call_factory(found: Any, config: dict[str, Any]) -> Any:
+def _call_factory(name: str, found: Any, config: dict[str, Any]) -> Any:
     if not callable(found):
-        raise GraphImportFailed(str(found), "it is neither a graph nor a function that makes one")
+        raise GraphImportFailed(name, "it is neither a graph nor a function that makes one")
     parameters = [
         parameter
         for parameter in inspect.signature(found).parameters.values()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -31,6 +33,7 @@ from runs import tokens
 from runs.conf import runs_settings
 
 SQLITE_TIMEOUT_SECONDS = 20
+SETUP_LOCK = 0x72756E73  # any number that nobody else locks in this database: "runs"
 
 
 class _AsyncBySync(BaseCheckpointSaver[Any]):
@@ -121,7 +124,8 @@ def _checkpointer(_pid: int, url: str) -> BaseCheckpointSaver[Any]:
         )
     else:
         saver = PostgresCheckpoints(_postgres_pool(_pid, url))
-    saver.setup()
+    with _set_up_alone(_pid, url):
+        saver.setup()
     return saver
 
 
@@ -131,8 +135,28 @@ def _store(_pid: int, url: str) -> BaseStore:
         store: SqliteStore | PostgresStore = SqliteStore(open_sqlite(url.removeprefix("sqlite:///"), autocommit=True))
     else:
         store = PostgresStore(_postgres_pool(_pid, url))
-    store.setup()
+    with _set_up_alone(_pid, url):
+        store.setup()
     return guarded(store)
+
+
+@contextmanager
+def _set_up_alone(_pid: int, url: str) -> Iterator[None]:
+    """LangGraph's tables in PostgreSQL can't be made by two processes at once.
+
+    The lock is tried again and again: a statement that waits for it would itself be waited for, by the setup's
+    `CREATE INDEX CONCURRENTLY`.
+    """
+    if url.startswith("sqlite:///"):
+        yield
+        return
+    with _postgres_pool(_pid, url).connection() as connection:
+        while not connection.execute("SELECT pg_try_advisory_lock(%s) AS taken", [SETUP_LOCK]).fetchone()["taken"]:
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [SETUP_LOCK])
 
 
 @cache

@@ -22,6 +22,7 @@ from uuid import UUID
 import orjson
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from runs.columns import columns_of, insert_into, values_of
@@ -164,15 +165,14 @@ class EventSink:
             logger.exception("node executions of %d runs could not be stored", len(activities))
 
     def _write_activity(self, run_id: UUID, activity: Activity) -> None:
-        changes: dict[str, Any] = {}
-        if activity.current_node is not None:
-            changes["current_node"] = activity.current_node[:200]
-        if activity.progress is not None:
-            changes["progress_done"], changes["progress_total"] = activity.progress
-        if changes:
+        node, progress = activity.current_node, activity.progress
+        if node is not None or progress is not None:
             # A stale attempt shows nothing any more; a row of a node that it did execute stays true.
             Run.objects.filter(id=run_id, attempt=activity.attempt, status=Status.RUNNING).update(
-                last_activity_at=timezone.now(), **changes
+                last_activity_at=timezone.now(),
+                current_node=F("current_node") if node is None else node[:200],
+                progress_done=F("progress_done") if progress is None else progress[0],
+                progress_total=F("progress_total") if progress is None else progress[1],
             )
         _upsert_nodes(list(activity.nodes.values()))
 

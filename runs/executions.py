@@ -127,7 +127,7 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Rema
     if outcome.status is Status.CANCELLED and not token.should_stop():
         # The graph raised RunCancelled by itself: that is a stop, too, and every stop has somebody who asked.
         request = StopRequest(StopMode.CANCEL, StopSource.NODE, run.graph, "the graph stopped itself", 0.0)
-        registry.request_stop([run.id], request)
+        registry.request_own_stop(run.id, run.attempt, request)
     write = partial(
         registry.settle,
         run.id,

@@ -18,7 +18,7 @@ from langgraph.config import get_config
 from langgraph.types import interrupt
 
 from runs import control, events, tokens
-from runs.errors import ChildFailed, NotInRun
+from runs.errors import ChildFailed, NotInRun, ParentIsStopping, RunCancelled
 from runs.models import DEFAULT_PRIORITY, Run
 from runs.runner import JOIN_MARK
 from runs.states import OnParentStop, Status
@@ -78,8 +78,8 @@ def spawn(
         key: names the child within this node; None is its place in the order of the node's spawns.
 
     Raises:
-        RunCancelled: this run must stop.
-        ParentIsStopping, GraphNotFound, InputRefused, NotInRun.
+        RunCancelled: this run must stop, also when that was asked for in this very moment.
+        GraphNotFound, InputRefused, NotInRun.
     """
     token = _token("spawn()")
     token.raise_if_cancelled()
@@ -87,17 +87,20 @@ def spawn(
     if key is None:
         key = f"#{token.next_spawn(node)}"
     child_key = _child_key(node, key)
-    child = _with_database(
-        lambda: control.submit(
-            graph,
-            input,
-            parent=token.run_id,
-            child_key=child_key,
-            on_parent_stop=on_parent_stop,
-            priority=priority,
-            metadata=metadata,
+    try:
+        child = _with_database(
+            lambda: control.submit(
+                graph,
+                input,
+                parent=token.run_id,
+                child_key=child_key,
+                on_parent_stop=on_parent_stop,
+                priority=priority,
+                metadata=metadata,
+            )
         )
-    )
+    except ParentIsStopping as error:
+        raise RunCancelled(token.run_id, "it was asked to stop while it started a child") from error
     events.sink().emit(token.run_id, "child.spawned", {"child_id": str(child.id), "graph": graph})
     return child.id
 

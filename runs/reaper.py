@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def reap(*, has_free_slot: bool) -> None:
     """One round. Doorbells are rung again only by a worker that could run something and was told nothing."""
-    expired = leases.list_expired()
+    expired = [run for run in leases.list_expired() if leases.give_up(run)]
     if expired:
         remains.kill_orphans([run.id for run in expired])  # before another attempt carries the same mark
     for run in expired:

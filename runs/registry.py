@@ -350,6 +350,13 @@ def request_stop(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool
     return list(reached.values())
 
 
+def request_own_stop(run_id: UUID, attempt: int, request: StopRequest) -> list[Stopped]:
+    """The stop that an attempt asks for by itself; a stale one reaches nothing, least of all its successor."""
+    with transaction.atomic():
+        own = Run.objects.select_for_update(no_key=True).filter(id=run_id, attempt=attempt, status=Status.RUNNING)
+        return request_stop([run_id], request) if own.only("id").first() else []
+
+
 def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool) -> list[Stopped]:
     if not run_ids:
         return []

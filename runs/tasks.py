@@ -25,6 +25,10 @@ def execute_run(self: Task[Any, Any]) -> None:
     _execute(UUID(self.request.id))
 
 
+# What Celery's beat and canvas hand over to send a message with: a run has its own way.
+PLUMBING = frozenset({"connection", "ignore_result", "publisher", "shadow"})
+
+
 class GraphTask(Task):  # type: ignore[type-arg]
     """A Celery task that is a run of a graph: its body makes the graph's input from its arguments.
 
@@ -43,15 +47,21 @@ class GraphTask(Task):  # type: ignore[type-arg]
             self.submit(*args, run_id=run_id, ring=False, **kwargs)
         _execute(run_id)
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]
         self,
         args: Any = None,
         kwargs: Any = None,
         task_id: str | None = None,
-        *unused: Any,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        known = {name: options[name] for name in ("priority", "queue") if options.get(name) is not None}
+        asked = {**options, "link": link, "link_error": link_error}
+        asked = {name: value for name, value in asked.items() if value is not None and name not in PLUMBING}
+        known = {name: asked.pop(name) for name in ("priority", "queue") if name in asked}
+        if asked:
+            raise InputRefused(f"{', '.join(asked)}: a run has no such option, allowed are task_id, priority and queue")
         run_id = _as_run_id(task_id) if task_id else None
         run = self.submit(*(args or ()), run_id=run_id, **known, **(kwargs or {}))
         result: AsyncResult[Any] = self.AsyncResult(str(run.id))

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from graduation_backend import embedded_redis
+from runs import checkpoints
 from tests.environment import DATA_DIR
-from tests.services import Marks, WorkerProcess
+from tests.services import Marks, WorkerProcess, process_environment
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with workers of their own come last, so that the shared worker is started once."""
+    items.sort(key=lambda item: "start_worker" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")
@@ -25,34 +34,66 @@ def redis_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_worker(redis_server: None, django_db_setup: None, django_db_blocker) -> Iterator[WorkerProcess]:
-    """One worker with two slots for every test that does not break it."""
-    with django_db_blocker.unblock():
-        worker = WorkerProcess(DATA_DIR / "worker.log").wait_ready()
-    yield worker
-    worker.destroy()
+def _checkpoint_pool(django_db_setup: None) -> Iterator[None]:
+    """An open connection would keep the database of the test run from being dropped."""
+    yield
+    if connection.vendor == "postgresql":
+        checkpoints._postgres_pool(os.getpid(), process_environment()["DATABASE_URL"]).close()
 
 
 @pytest.fixture
-def worker(shared_worker: WorkerProcess, transactional_db: None) -> Iterator[WorkerProcess]:
+def own_checkpoints(_checkpoint_pool: None, settings: Any) -> None:
+    """For graphs that run in this process: checkpoints in the database of the test run, not in the project's."""
+    if connection.vendor == "postgresql":
+        settings.RUNS_CHECKPOINT_URL = process_environment()["DATABASE_URL"]
+
+
+class SharedWorker:
+    """One worker with two slots for all tests that break none; away while a test has workers of its own."""
+
+    def __init__(self) -> None:
+        self.process: WorkerProcess | None = None
+
+    def ensure(self) -> WorkerProcess:
+        if self.process is None or self.process.process.poll() is not None:
+            self.process = WorkerProcess(DATA_DIR / "worker.log").wait_ready()
+        return self.process
+
+    def remove(self) -> None:
+        if self.process is not None:
+            self.process.destroy()
+            self.process = None
+
+
+@pytest.fixture(scope="session")
+def shared_worker(redis_server: None) -> Iterator[SharedWorker]:
+    shared = SharedWorker()
+    yield shared
+    shared.remove()
+
+
+@pytest.fixture
+def worker(shared_worker: SharedWorker, transactional_db: None) -> Iterator[WorkerProcess]:
     """The shared worker, with an empty database; what a test leaves running is stopped after it."""
     from runs import control
 
-    yield shared_worker
+    yield shared_worker.ensure()
     control.cancel_all(mode="kill", reason="the test is over")
     for run in control.list_active():
         control.wait(run.id, timeout_seconds=15)
 
 
 @pytest.fixture
-def start_worker(redis_server: None, transactional_db: None, tmp_path: Path) -> Iterator[object]:
+def start_worker(
+    shared_worker: SharedWorker, transactional_db: None, tmp_path: Path
+) -> Iterator[Callable[..., WorkerProcess]]:
     """Start workers of the test's own, to be signalled and killed."""
+    shared_worker.remove()
     started: list[WorkerProcess] = []
 
-    def start(**options: object) -> WorkerProcess:
-        worker = WorkerProcess(tmp_path / f"worker-{len(started)}.log", **options)  # type: ignore[arg-type]
-        started.append(worker)
-        return worker.wait_ready()
+    def start(**options: Any) -> WorkerProcess:
+        started.append(WorkerProcess(tmp_path / f"worker-{len(started)}.log", **options))
+        return started[-1].wait_ready()
 
     yield start
     for worker in started:

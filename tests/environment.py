@@ -15,10 +15,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 # Nothing of the developer's own installation may leak into a test.
-for name in (
-    "DATABASE_URL REDIS_URL CELERY_BROKER_URL SECRET_KEY DEBUG ALLOWED_HOSTS PUBLIC_URL PORT EMAIL_URL BOOKS_MODEL "
-    "LANGSMITH_TRACING LANGSMITH_API_KEY OPENAI_API_KEY OPENAI_BASE_URL"
-).split():
+for name in [
+    "DATABASE_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "SECRET_KEY",
+    "DEBUG",
+    "ALLOWED_HOSTS",
+    "PUBLIC_URL",
+    "PORT",
+    "EMAIL_URL",
+    "BOOKS_MODEL",
+    "LANGSMITH_TRACING",
+    "LANGSMITH_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+]:
     os.environ.pop(name, None)
 
 DATA_DIR = Path(tempfile.mkdtemp(prefix="runs-tests-"))

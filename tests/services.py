@@ -118,6 +118,10 @@ class Marks:
     def __str__(self) -> str:
         return str(self.path)
 
+    def open(self, gate: str) -> None:
+        """Let a node go on that waits at this gate, now or later."""
+        Path(f"{self.path}.{gate}").touch()
+
     def all(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []

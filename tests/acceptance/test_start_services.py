@@ -258,9 +258,7 @@ def test_service_that_dies_by_itself_is_named_and_the_others_end(services: Servi
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="only Linux tells a child of its parent's death"
-)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child of its parent's death")
 def test_kill_9_of_the_launcher_leaves_nothing(services: Services) -> None:
     launcher = services.start_and_wait_ready("--no-sample")
     launcher.kill()

@@ -29,16 +29,12 @@ def test_link_leads_to_a_file(document: str, target: str) -> None:
     assert (home / target).exists()
 
 
-@pytest.mark.parametrize(
-    ("document", "path"), sorted(set(_found(rf"((?:{'|'.join(PACKAGES)})/[\w./-]*)(?=[`\s,)])")))
-)
+@pytest.mark.parametrize(("document", "path"), sorted(set(_found(rf"((?:{'|'.join(PACKAGES)})/[\w./-]*)(?=[`\s,)])"))))
 def test_path_exists(document: str, path: str) -> None:
     assert (ROOT / path.rstrip(".")).exists()
 
 
-@pytest.mark.parametrize(
-    ("document", "name"), sorted(set(_found(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)(?:\(\))?`")))
-)
+@pytest.mark.parametrize(("document", "name"), sorted(set(_found(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)(?:\(\))?`"))))
 def test_dotted_name_exists(document: str, name: str) -> None:
     parts = name.split(".")
     for length in range(len(parts), 0, -1):

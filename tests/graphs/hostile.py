@@ -114,7 +114,7 @@ def raise_cancelled(state: State) -> State:
 
 
 def raise_anything(state: State) -> State:
-    raise ValueError(state["values"][0] if state.get("values") else "half a character \ud800")
+    raise ValueError({"nul": "a \x00 byte", "surrogate": "a \ud800", "long": "x" * 50_000}[state["values"][0]])
 
 
 def return_nan(state: State) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import time
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy, interrupt
 
-from runs import join, should_stop, spawn
+from runs import current_run, join, should_stop, spawn
 from runs.errors import ChildFailed
 from tests.graphs import toys
 from tests.graphs.toys import State, gate, mark, step
@@ -219,3 +220,16 @@ async def async_family_node(state: TreeState) -> TreeState:
 
 
 async_family = chain(("family", async_family_node), ("after", step("after")[1]), name="async_family")
+
+
+def asks_project(state: TreeState) -> TreeState:
+    """What any code in a worker may ask; it stops everything but itself."""
+    from graduation_backend import celery
+
+    seen = celery.get_active_graphs()
+    others = [run_id for run_id in seen if run_id != str(current_run().id)]
+    cancelled = [run_id for run_id in others if celery.cancel_graph_execution(run_id)]
+    return {"values": [json.dumps(list(seen)), json.dumps(cancelled)]}
+
+
+asks_the_project = chain(("asks", asks_project), name="asks_the_project")

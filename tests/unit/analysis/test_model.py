@@ -131,9 +131,7 @@ def test_report_takes_words_from_the_model_and_numbers_from_the_chapters(server:
     ],
 )
 @pytest.mark.parametrize("streaming", [True, False])
-def test_failure_says_what_to_do(
-    server: OpenAIServer, replies: list[Reply], message: str, streaming: bool
-) -> None:
+def test_failure_says_what_to_do(server: OpenAIServer, replies: list[Reply], message: str, streaming: bool) -> None:
     server.queue(*replies)
 
     with pytest.raises(AnalysisFailed, match=message):

@@ -69,9 +69,7 @@ def test_meetings_follow_the_joined_people() -> None:
         chapter(2, ("Holmes", 9), ("Watson", 5), meetings=[("Holmes", "Watson", 4)]),
     ).meetings
 
-    assert [(m.a, m.b, m.passages, m.first_chapter) for m in meetings] == [
-        ("Sherlock Holmes", "Watson", 7, 1)
-    ]
+    assert [(m.a, m.b, m.passages, m.first_chapter) for m in meetings] == [("Sherlock Holmes", "Watson", 7, 1)]
 
 
 def test_meetings_two_names_of_one_person_are_no_meeting() -> None:
