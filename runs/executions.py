@@ -15,6 +15,8 @@ from typing import Protocol
 from uuid import UUID
 
 import psutil
+from django.db import transaction
+from django.utils import timezone
 
 from runs import control, dispatch, events, receipts, registry, tokens
 from runs.conf import runs_settings
@@ -135,7 +137,8 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Rema
         outcome.status,
         output=outcome.output,
         error=outcome.error,
-        acknowledged_at=_as_datetime(token.acknowledged_at),
+        # A graph that ended by itself has heard of its stop at its end.
+        acknowledged_at=_as_datetime(token.acknowledged_at) or timezone.now(),
     )
     settled = None
     if remains is not None and not token.should_stop() and outcome.status is not Status.CANCELLED:
@@ -165,8 +168,8 @@ def _end_remains(run: Run, remains: Remains) -> None:
 
 
 def _await_threads(run: Run, remains: Remains) -> None:
-    """OS threads can't be killed. One that is no daemon has until the run's deadline; daemons, which are told apart
-    by not being waited for at a process's end, end soon or with the process."""
+    """OS threads can't be killed. One that Python would wait for at its end has until the run's deadline; daemons
+    have a moment, and are then taken with the process."""
     ends = time.monotonic() + DAEMON_SECONDS
     is_asked = False
     while threads := remains.list_threads():
@@ -174,9 +177,21 @@ def _await_threads(run: Run, remains: Remains) -> None:
             is_asked = True
             names = ", ".join(sorted(thread.name for thread in threads))
             logger.warning("run %s left OS threads behind (%s), its process is killed", run.id, names)
-            reason = f"OS threads were left: {names}"[:200]
-            control.cancel(run.id, mode=StopMode.KILL, source=StopSource.NODE, actor=run.graph, reason=reason)
+            if not _ask_for_kill(run, f"OS threads were left: {names}"[:200]):
+                return
         time.sleep(0.01)
+
+
+def _ask_for_kill(run: Run, reason: str) -> bool:
+    """False if this attempt is stale: a kill would hit its successor."""
+    with transaction.atomic():
+        own = Run.objects.select_for_update(no_key=True).filter(
+            id=run.id, attempt=run.attempt, status=Status.RUNNING, stop_requested_at__isnull=False
+        )
+        if own.only("id").first() is None:
+            return False
+        control.cancel(run.id, mode=StopMode.KILL, source=StopSource.NODE, actor=run.graph, reason=reason)
+        return True
 
 
 def announce(settled: Settled) -> None:

@@ -187,7 +187,7 @@ def settle(
     """Write the outcome of an attempt, once.
 
     A run with a stop requested ends as cancelled whatever `target` is; its output is kept. With `unless_stopping`
-    nothing is written for such a run.
+    nothing is written for such a run. A process that was killed has acknowledged nothing.
     """
     _check(Status.RUNNING, target)
     now = timezone.now()
@@ -196,7 +196,8 @@ def settle(
         UPDATE {_TABLE} SET
             status = CASE WHEN stop_requested_at IS NULL THEN %s ELSE '{Status.CANCELLED.value}' END,
             output = %s, error = %s, finished_at = %s, last_activity_at = %s, lease_expires_at = NULL,
-            current_node = '', stop_gone_at = {stopping}, stop_acknowledged_at = {stopping}, stop_rung = {stopping}
+            current_node = '', stop_gone_at = {stopping}, stop_rung = {stopping}
+            {f", stop_acknowledged_at = {stopping}" if acknowledged_at else ""}
         WHERE id = %s AND attempt = %s AND status = '{Status.RUNNING.value}'
             {"AND stop_requested_at IS NULL" if unless_stopping else ""}
         RETURNING status, parent_id
@@ -209,8 +210,8 @@ def settle(
         at,
         at,
         at,
-        moment(acknowledged_at or now),
         rung,
+        *([moment(acknowledged_at)] if acknowledged_at else []),
         _as_parameter(run_id),
         attempt,
     ]

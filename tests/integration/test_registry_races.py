@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
