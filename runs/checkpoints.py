@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import Any
 
@@ -118,37 +118,42 @@ def open_sqlite(path: str, *, autocommit: bool) -> sqlite3.Connection:
 
 @cache
 def _checkpointer(_pid: int, url: str) -> BaseCheckpointSaver[Any]:
-    if url.startswith("sqlite:///"):
-        saver: SqliteCheckpoints | PostgresCheckpoints = SqliteCheckpoints(
-            open_sqlite(url.removeprefix("sqlite:///"), autocommit=False)
-        )
-    else:
-        saver = PostgresCheckpoints(_postgres_pool(_pid, url))
     with _set_up_alone(_pid, url):
+        if url.startswith("sqlite:///"):
+            saver: SqliteCheckpoints | PostgresCheckpoints = SqliteCheckpoints(
+                open_sqlite(url.removeprefix("sqlite:///"), autocommit=False)
+            )
+        else:
+            saver = PostgresCheckpoints(_postgres_pool(_pid, url))
         saver.setup()
     return saver
 
 
 @cache
 def _store(_pid: int, url: str) -> BaseStore:
-    if url.startswith("sqlite:///"):
-        store: SqliteStore | PostgresStore = SqliteStore(open_sqlite(url.removeprefix("sqlite:///"), autocommit=True))
-    else:
-        store = PostgresStore(_postgres_pool(_pid, url))
     with _set_up_alone(_pid, url):
+        if url.startswith("sqlite:///"):
+            store: SqliteStore | PostgresStore = SqliteStore(
+                open_sqlite(url.removeprefix("sqlite:///"), autocommit=True)
+            )
+        else:
+            store = PostgresStore(_postgres_pool(_pid, url))
         store.setup()
     return guarded(store)
 
 
 @contextmanager
 def _set_up_alone(_pid: int, url: str) -> Iterator[None]:
-    """LangGraph's tables in PostgreSQL can't be made by two processes at once.
+    """LangGraph's tables can't be made by two processes at once.
 
-    The lock is tried again and again: a statement that waits for it would itself be waited for, by the setup's
-    `CREATE INDEX CONCURRENTLY`.
+    On PostgreSQL the lock is tried again and again: a statement that waits for it would itself be waited for, by the
+    setup's `CREATE INDEX CONCURRENTLY`. On SQLite it is an empty database beside the file, locked as a whole.
     """
     if url.startswith("sqlite:///"):
-        yield
+        lock = sqlite3.connect(f"{url.removeprefix('sqlite:///')}.setup", SQLITE_TIMEOUT_SECONDS, isolation_level=None)
+        with closing(lock):
+            lock.execute("BEGIN EXCLUSIVE")
+            yield
         return
     with _postgres_pool(_pid, url).connection() as connection:
         while not connection.execute("SELECT pg_try_advisory_lock(%s) AS taken", [SETUP_LOCK]).fetchone()["taken"]:

@@ -18,8 +18,14 @@ from tests.services import Marks, WorkerProcess, process_environment
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with workers of their own come last, so that the shared worker is started once."""
-    items.sort(key=lambda item: "start_worker" in getattr(item, "fixturenames", ()))
+    """Tests without a worker come first and those with workers of their own last: the shared one is started once."""
+    places = {"no_worker": 0, "start_worker": 2}
+
+    def place(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", ())
+        return next((places[name] for name in places if name in names), 1)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +76,12 @@ def shared_worker(redis_server: None) -> Iterator[SharedWorker]:
     shared = SharedWorker()
     yield shared
     shared.remove()
+
+
+@pytest.fixture
+def no_worker(shared_worker: SharedWorker) -> None:
+    """Nobody takes what this test queues."""
+    shared_worker.remove()
 
 
 @pytest.fixture

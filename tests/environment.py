@@ -9,10 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A test run that was started in the background ignores Ctrl+C, and so would everything that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing of the developer's own installation may leak into a test.
 for name in [

@@ -225,21 +225,21 @@ def test_delay_of_a_graph_task_is_a_run(graph_worker: WorkerProcess, marks: Mark
     assert marks.names() == ["only"]
 
 
-def test_graph_task_is_listed_and_cancelled_before_a_worker_sees_it(redis_server: None, db: None, marks: Marks) -> None:
+def test_graph_task_is_listed_and_cancelled_before_a_worker_sees_it(no_worker: None, db: None, marks: Marks) -> None:
     result = toy().delay(str(marks))
     assert result.id in project.get_active_graphs()
     assert project.cancel_graph_execution(result.id)
     assert control.get(result.id).status == "cancelled"
 
 
-def test_apply_async_takes_an_id_a_priority_and_a_queue(redis_server: None, db: None, marks: Marks) -> None:
+def test_apply_async_takes_an_id_a_priority_and_a_queue(no_worker: None, db: None, marks: Marks) -> None:
     task_id = "0f0e0d0c-0b0a-4908-8706-050403020100"
     result = toy().apply_async((str(marks),), task_id=task_id, priority=8, queue="celery")
     run = control.get(task_id)
     assert (result.id, str(run.id), run.priority, run.queue) == (task_id, task_id, 8, "celery")
 
 
-def test_apply_async_twice_with_one_id_is_one_run(redis_server: None, db: None, marks: Marks) -> None:
+def test_apply_async_twice_with_one_id_is_one_run(no_worker: None, db: None, marks: Marks) -> None:
     task_id = "0f0e0d0c-0b0a-4908-8706-050403020101"
     for _ in range(2):
         toy().apply_async(kwargs={"marks": str(marks)}, task_id=task_id)

@@ -106,7 +106,8 @@ class Elsewhere:
 
     def until_held(self) -> Elsewhere:
         wait_until(lambda: self._is_held.is_set() or self._future.done(), f"held before {self._hold_before!r}")
-        assert self._is_held.is_set(), f"it never came to {self._hold_before!r}"
+        if not self._is_held.is_set():
+            raise AssertionError(f"it never came to {self._hold_before!r}, its result is {self.result()!r}")
         return self
 
     def until_blocked(self) -> Elsewhere:

@@ -17,7 +17,7 @@ from runs.tokens import StopOrder
 from tests.integration.engine import CLAIMANT, Elsewhere, claim, make_run, make_running, status_of, stop_request
 from tests.services import Marks, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server", "own_checkpoints")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_worker", "own_checkpoints")]
 
 
 @pytest.fixture

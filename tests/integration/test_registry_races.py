@@ -31,7 +31,7 @@ from tests.integration.engine import (
     stop_request,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_worker")]
 
 PROCESSES = 8
 ON_POSTGRESQL = "postgresql" in os.environ.get("DATABASE_URL", "")

@@ -27,7 +27,7 @@ from tests.integration.engine import (
 )
 from tests.services import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_server")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_worker")]
 
 OURS = Claimant("ours", 4242, 1.0)
 
@@ -128,10 +128,12 @@ def dying_child(inbox: Inbox, *messages: dict[str, Any]) -> int:
     """A process that says hello and more, and is dead before the supervisor looks."""
     pid = os.fork()
     if pid == 0:
-        link = ChildLink(inbox)
-        for message in messages:
-            link._tell(message)
-        os._exit(0)
+        try:
+            link = ChildLink(inbox)
+            for message in messages:
+                link._tell(message)
+        finally:
+            os._exit(0)
     os.waitpid(pid, 0)
     return pid
 
@@ -147,7 +149,7 @@ def test_child_that_dies_right_after_its_beginning_is_missed_at_once(supervisor:
 
 def test_child_that_dies_right_after_its_end_loses_nothing(supervisor: Supervisor, inbox: Inbox) -> None:
     run = claim(make_run(), OURS)
-    registry.settle(run.id, 1, Status.COMPLETED)
+    assert registry.settle(run.id, 1, Status.COMPLETED)
     dying_child(inbox, {"begun": str(run.id), "attempt": 1}, {"ended": str(run.id), "attempt": 1})
 
     supervisor._round()
