@@ -120,6 +120,10 @@ def _settle_unclaimed(run_id: UUID) -> None:
 
 def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Remains | None) -> Settled | None:
     if outcome.status is Status.WAITING:
+        if remains is not None and remains.has_processes():
+            # The node is executed again from its first line; nobody would own them until then.
+            killed = remains.kill_processes()
+            logger.warning("run %s suspends and left %d processes behind, they were killed", run.id, len(killed))
         if registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions):
             events.sink().status(run.id, Status.WAITING)
             logger.info("run %s of graph %s waits", run.id, run.graph)
