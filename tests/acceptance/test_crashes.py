@@ -99,6 +99,7 @@ def test_cancelled_run_whose_child_dies_is_cancelled(worker: WorkerProcess, mark
     assert (ended.status, ended.attempt, ended.error) == ("cancelled", 1, None)
 
 
+@pytest.mark.slow
 def test_waiting_parent_survives_the_loss_of_its_worker(start_worker: StartWorker, marks: Marks) -> None:
     first = start_worker()
     run = submit("family", marks, graphs=["held_between"])
@@ -117,6 +118,7 @@ def test_waiting_parent_survives_the_loss_of_its_worker(start_worker: StartWorke
     assert marks.names().count("family.joined") == 1
 
 
+@pytest.mark.slow
 def test_killed_main_process_takes_its_children_along_and_another_worker_takes_over(
     start_worker: StartWorker, marks: Marks
 ) -> None:
@@ -140,6 +142,7 @@ def test_killed_main_process_takes_its_children_along_and_another_worker_takes_o
     assert marks.names().count("before") == 1
 
 
+@pytest.mark.slow
 def test_stop_of_a_run_whose_worker_is_lost_is_settled_by_another(start_worker: StartWorker, marks: Marks) -> None:
     first = start_worker(RUNS_LEASE_SECONDS=SHORT_LEASE)
     run = submit("held_between", marks)
@@ -156,6 +159,7 @@ def test_stop_of_a_run_whose_worker_is_lost_is_settled_by_another(start_worker: 
     assert not ended.nodes.filter(status="running").exists()
 
 
+@pytest.mark.slow
 def test_frozen_main_process_finds_that_it_lost_its_run(start_worker: StartWorker, marks: Marks) -> None:
     first = start_worker(concurrency=1, RUNS_LEASE_SECONDS=SHORT_LEASE)
     run = submit("held_between", marks)
@@ -197,6 +201,7 @@ def test_repeated_message_runs_nothing_twice(worker: WorkerProcess, marks: Marks
 # --- shutdown ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_worker_cancels_its_runs_and_leaves_the_queue(
     start_worker: StartWorker, marks: Marks, tmp_path: Path
 ) -> None:

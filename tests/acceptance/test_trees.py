@@ -109,7 +109,6 @@ def test_spawn_under_a_retry_policy_starts_no_child_twice(worker: WorkerProcess,
     assert marks.names().count("only") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_twenty_parents_with_five_children_each_end_on_two_slots(worker: WorkerProcess, marks: Marks) -> None:
     parents = [submit("parent", marks, children=5, priority=number) for number in range(20)]
@@ -167,6 +166,7 @@ def test_cancel_of_a_waiting_parent_stops_its_running_and_queued_children(worker
     result = control.cancel(run.id)
     assert control.get(run.id).status == "cancelled"
     assert len(result.settled) == 3  # the parent and the two children that were queued
+    marks.wait_for("call.told", 2)
     marks.open("call")
     control.wait(run.id, timeout_seconds=10, tree=True)
 

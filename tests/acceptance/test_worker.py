@@ -80,7 +80,6 @@ def test_run_ends_while_redis_is_down(start_worker: StartWorker, marks: Marks, o
     assert control.wait(again.id, timeout_seconds=10).status == "cancelled"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not django_settings.REDIS_IS_EMBEDDED or bool(os.environ.get("CELERY_BROKER_URL")),
     reason="the broker is not a Redis of the test's own",
