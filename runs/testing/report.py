@@ -46,7 +46,7 @@ def as_markdown(
         "Measured by `python manage.py stop_conformance`",
         "with a real worker on "
         f"Python {platform.python_version()}, LangGraph {version('langgraph')}, Celery {version('celery')}, "
-        f"{platform.system()} {platform.release()}.",
+        f"{platform.system()} {platform.release().partition('-')[0]}.",
         "",
         "Each cell is the time from the request until the run is `cancelled`, and the rung that stopped it: 0 at a "
         "boundary, 1 by",
