@@ -17,6 +17,7 @@ import psutil
 from django.conf import settings
 from django.db import connection
 
+from graduation_backend.processes import ending_with_this_process
 from runs import control
 from runs.models import Run
 from tests.environment import ROOT
@@ -58,7 +59,7 @@ class WorkerProcess:
         options = ["--loglevel=info", "--pool=prefork", f"--concurrency={concurrency}", "-n", f"{self.mark}@%h"]
         options.append(f"--include=tests.graphs.plain_tasks,{include}".rstrip(","))
         self.process = subprocess.Popen(
-            [*command, *options],
+            ending_with_this_process([*command, *options]),
             cwd=ROOT,
             env={**process_environment(), "TEST_MARK": self.mark, **environment},
             stdout=log.open("ab"),
