@@ -18,12 +18,14 @@ from tests.services import Marks, WorkerProcess, process_environment
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests without a worker come first and those with workers of their own last: the shared one is started once."""
-    places = {"no_worker": 0, "start_worker": 2}
+    """Tests without the shared worker come first, for it would take what they queue, and those with workers of their
+    own last: so it is started once."""
 
     def place(item: pytest.Item) -> int:
         names = getattr(item, "fixturenames", ())
-        return next((places[name] for name in places if name in names), 1)
+        if "no_worker" in names or not {"shared_worker", "start_worker"} & set(names):
+            return 0
+        return 2 if "start_worker" in names else 1
 
     items.sort(key=place)
 

@@ -56,4 +56,4 @@ def test_processes_of_a_lost_worker_end_when_its_run_is_taken_over(start_worker,
     ended = control.wait(run.id, timeout_seconds=30)
 
     assert ended.status == "cancelled"
-    assert not orphan.is_running()
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE  # nobody may have reaped it yet
