@@ -52,8 +52,7 @@ database=${TEST_DATABASE_URL:-postgres://postgres:postgres@127.0.0.1:5432/postgr
 broker=${TEST_BROKER_URL:-amqp://guest:guest@127.0.0.1:5672//}
 if "$bin/python" scripts/answers.py "$database" "$broker"; then
   stage "pytest, PostgreSQL and RabbitMQ" env TEST_DATABASE_URL="$database" TEST_BROKER_URL="$broker" \
-    "$bin/python" -m pytest tests/integration tests/acceptance --ignore tests/acceptance/test_start_services.py \
-    --ignore tests/acceptance/test_conformance.py --ignore tests/acceptance/test_books_pages.py
+    "$bin/python" -m pytest tests/integration/test_constraints.py
 else
   printf '\n=== pytest, PostgreSQL and RabbitMQ: skipped (TEST_DATABASE_URL and TEST_BROKER_URL say where they are)\n'
 fi
