@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 # OS threads that are no code of the run, although they may begin with it: ours, and those with which libraries watch
 # and report. They serve every later run of the process.
 OWN_THREADS = frozenset({"runs-events", "runs-stops", "runs-interrupt", "runs-sigterm"})
-WATCHING_LIBRARIES = frozenset({"langsmith", "opentelemetry", "sentry_sdk", "tqdm"})
+# A connection pool is opened by the first run that needs it, on PostgreSQL also by our own checkpoints.
+WATCHING_LIBRARIES = frozenset({"langsmith", "opentelemetry", "psycopg_pool", "sentry_sdk", "tqdm"})
 RUN_ID_VARIABLE = "RUNS_RUN_ID"
 
 
