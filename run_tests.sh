@@ -46,15 +46,40 @@ stage "mypy" env DATA_DIR="$checks_data" "$bin/mypy"
 stage "import rules" "$bin/lint-imports"
 stage "migrations" check_migrations
 stage "production settings" check_for_production
-stage "pytest, SQLite and embedded Redis" "$bin/python" -m pytest
 
+# Two lanes, because the tests wait more than they work; they share nothing. The second one's output comes at the end.
 database=${TEST_DATABASE_URL:-postgres://postgres:postgres@127.0.0.1:5432/postgres}
 broker=${TEST_BROKER_URL:-amqp://guest:guest@127.0.0.1:5672//}
-if "$bin/python" scripts/answers.py "$database" "$broker"; then
-  stage "pytest, PostgreSQL and RabbitMQ" env TEST_DATABASE_URL="$database" TEST_BROKER_URL="$broker" \
-    "$bin/python" -m pytest tests/integration/test_constraints.py
-else
-  printf '\n=== pytest, PostgreSQL and RabbitMQ: skipped (TEST_DATABASE_URL and TEST_BROKER_URL say where they are)\n'
-fi
+# What has nothing to do with the database, or brings its own, and takes long.
+elsewhere=(books_model books_pages conformance control_tasks recovery start_services startup web_shutdown)
+elsewhere=("${elsewhere[@]/#/--ignore=tests/acceptance/test_}")
+elsewhere=("${elsewhere[@]/%/.py}")
+drills=tests/acceptance/test_recovery.py
 
+second_lane() {
+  stage "pytest, SQLite and embedded Redis: unit, integration, architecture, recovery" \
+    "$bin/python" -m pytest tests/unit tests/integration tests/architecture "$drills"
+  if "$bin/python" scripts/answers.py "$database" "$broker"; then
+    stage "pytest, PostgreSQL and RabbitMQ: integration, acceptance" \
+      env TEST_DATABASE_URL="$database" TEST_BROKER_URL="$broker" \
+      "$bin/python" -m pytest tests/integration tests/acceptance "${elsewhere[@]}"
+  else
+    printf '\n=== pytest, PostgreSQL and RabbitMQ: skipped (TEST_DATABASE_URL and TEST_BROKER_URL say where they are)\n'
+  fi
+}
+
+second_lane >"$checks_data/second.log" 2>&1 &
+second=$!
+trap 'kill "$second" 2>/dev/null; wait "$second" 2>/dev/null; rm -rf "$checks_data"' EXIT
+
+(stage "pytest, SQLite and embedded Redis: acceptance, chaos" \
+  "$bin/python" -m pytest tests/acceptance tests/chaos --ignore="$drills")
+first_code=$?
+wait "$second"
+second_code=$?
+cat "$checks_data/second.log"
+if [ $((first_code + second_code)) -ne 0 ]; then
+  printf '\n=== Something failed, see above: %d s\n' "$SECONDS"
+  exit 1
+fi
 printf '\nAll is well, %d s\n' "$SECONDS"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import time
 import uuid
 from typing import Annotated, Any, TypedDict
@@ -52,6 +53,22 @@ def poll(state: State) -> State:
 
 
 polling = StateGraph(State).add_node("poll", poll).add_edge(START, "poll").compile()
+
+
+def hang(state: State) -> State:
+    """Says which process it is in and comes back to nobody."""
+    redis_client().set(f"bench:pid:{state['name']}", os.getpid())
+    time.sleep(600)
+    return {}
+
+
+hanging = StateGraph(State).add_node("hang", hang).add_edge(START, "hang").compile()
+
+
+@shared_task(name="benchmarks.hang", queue="ai_processing")
+def hang_plainly(name: str) -> None:
+    """The baseline of a kill."""
+    hang({"name": name})
 
 
 @shared_task(name="benchmarks.invoke", queue="ai_processing")

@@ -29,6 +29,7 @@ STATUS_COLOURS = {
     "running": "info",
     "waiting": "primary",
     "cancelling": "warning",
+    "pausing": "warning",
     "paused": "warning",
     "completed": "success",
     "failed": "danger",

@@ -50,6 +50,11 @@ class Progress:
         return self.status == CANCELLING
 
     @property
+    def can_go_on(self) -> bool:
+        """Its last run was left before its end, and can be tried again."""
+        return self.status in (Status.FAILED, Status.CANCELLED)
+
+    @property
     def is_new(self) -> bool:
         return self.status == NEW
 
@@ -108,6 +113,8 @@ def _awaited(run: Run, active_runs: int) -> str:
         return f"after the current step of {chapters} chapters"
     if chapters == 1:
         return "after the current step of 1 chapter"
+    if run.current_call:
+        return f"after the current call ({run.current_call})"
     return f"after the current step ({run.current_node})" if run.current_node else "after the current step"
 
 

@@ -9,6 +9,7 @@ urlpatterns = [
     path("books/<uuid:book_id>/", views.book_page, name="book"),
     path("books/<uuid:book_id>/live", views.book_live, name="book-live"),
     path("books/<uuid:book_id>/process", views.process, name="book-process"),
+    path("books/<uuid:book_id>/continue", views.go_on, name="book-continue"),
     path("books/<uuid:book_id>/stop", views.stop, name="book-stop"),
     path("books/<uuid:book_id>/delete", views.delete, name="book-delete"),
     path("books/<uuid:book_id>/report", report_views.report_page, name="book-report"),

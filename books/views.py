@@ -32,6 +32,7 @@ from books.forms import UploadForm, max_upload_bytes, megabytes
 from books.models import Book, Section, SectionKind
 from books.progress import Progress, find_error, progress_of, with_runs
 from books.removal import BookIsActive, remove_book
+from runs.errors import RetryRefused
 from runs.states import StopMode
 
 BOOKS_A_PAGE = 50
@@ -197,6 +198,20 @@ def process(request: HttpRequest, book_id: UUID) -> HttpResponse:
         workflow.start_processing(book, by=member(request))
     except workflow.BookIsStopping as error:
         messages.warning(request, f"{error}.")
+    return _answer(request, book_id)
+
+
+@for_members
+@require_POST
+def go_on(request: HttpRequest, book_id: UUID) -> HttpResponse:
+    """Try the last run again, and keep the chapters that are finished."""
+    book = _get_changeable(request, book_id)
+    try:
+        workflow.continue_processing(book, by=member(request))
+    except workflow.BookIsStopping as error:
+        messages.warning(request, f"{error}.")
+    except RetryRefused:
+        messages.info(request, f"There is nothing left to do for “{book.title}”.")
     return _answer(request, book_id)
 
 

@@ -1,4 +1,4 @@
-"""Use cases of a book: add it, process it, stop that. Every surface calls these."""
+"""Use cases of a book: add it, process it, stop that, go on with it. Every surface calls these."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.core.files.base import File
 from django.db import transaction
 
 from authentication.models import User
-from books.models import Book
+from books.models import Book, Section
 from runs import control
-from runs.errors import RunAlreadyEnded
+from runs.errors import AlreadyRetried, RunAlreadyEnded, ThreadBusy
 from runs.models import Run
 from runs.states import ACTIVE, StopMode
 
@@ -79,6 +79,34 @@ def start_processing(book: Book, *, by: User | None = None, run_id: UUID | None 
         Book.objects.filter(pk=book.pk).update(run=run, error=None)
     book.refresh_from_db(fields=["run", "error"])
     return run
+
+
+def continue_processing(book: Book, *, by: User | None = None) -> Run:
+    """Try the book's last run again: chapters that are finished are kept. A book that is being processed keeps its run.
+
+    Raises:
+        BookIsStopping: chapters of the last run have not stopped yet.
+        RetryRefused: it has completed, or was never processed.
+    """
+    current = book.run
+    if current is None:
+        return start_processing(book, by=by)
+    if not current.is_terminal and not current.is_stopping:
+        return current
+    if Run.objects.filter(root_id=current.root_id, status__in=ACTIVE).exists():
+        raise BookIsStopping(book)
+    try:
+        return control.retry(current.id, by=by)
+    except (AlreadyRetried, ThreadBusy):
+        return Book.objects.get(pk=book.pk).run or current  # the other press of the button
+    finally:
+        book.refresh_from_db(fields=["run", "error"])
+
+
+def follow_retry(*, old: Run, new: Run, **_: object) -> None:
+    """Whatever retries the run of a book or of a chapter: from here on the new one may write."""
+    Book.objects.filter(run=old).update(run=new, error=None)
+    Section.objects.filter(run=old).update(run=new)
 
 
 def stop_processing(book: Book, *, by: User | None, source: str, reason: str = "", mode: str = StopMode.CANCEL) -> None:

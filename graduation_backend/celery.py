@@ -27,6 +27,7 @@ runs_worker.install(app)
 @celeryd_init.connect
 def _prepare_worker(**_signal: Any) -> None:
     _ensure_django()
+    startup.refuse_wrong_limits()
     startup.refuse_unmigrated_database()
     startup.start_embedded_redis()
 

@@ -24,6 +24,7 @@ EMAIL_SCHEMES = ("smtp", "smtps", "submission", "console", "file", "memory", "du
 
 Seconds = Annotated[PositiveFloat, Field(le=86_400)]
 CommaSeparated = Annotated[list[str], NoDecode]
+StreamModes = Annotated[list[Literal["messages", "custom"]], NoDecode]
 
 
 class WrongEnvironment(ImproperlyConfigured):
@@ -68,9 +69,12 @@ class Environment(BaseSettings):
     runs_grace_seconds: Seconds = 30.0
     runs_interrupt_after_seconds: Seconds = 20.0
     runs_lease_seconds: Annotated[PositiveFloat, Field(ge=2, le=3_600)] = 20.0
+    runs_stream_modes: StreamModes = Field(default_factory=list)
+    runs_on_shutdown: Literal["cancel", "requeue", "leave"] = "cancel"
+    web_on_shutdown: Literal["cancel", "leave"] = "cancel"
     books_model: str | None = None
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "runs_stream_modes", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -91,6 +95,16 @@ class Environment(BaseSettings):
         if isinstance(value, str) and value.lower() not in words:
             raise ValueError(f"allowed are {', '.join(words)}")
         return words[value.lower()] if isinstance(value, str) else value
+
+    @field_validator("web_on_shutdown", mode="before")
+    @classmethod
+    def _check_web_on_shutdown(cls, value: Any) -> Any:
+        allowed = ("cancel", "leave")
+        if value == "requeue":
+            raise ValueError("the web server executes no runs that it could requeue, allowed are cancel and leave")
+        if value not in allowed:
+            raise ValueError("allowed are cancel (every run ends with the web server) and leave (they go on)")
+        return value
 
     @field_validator("public_url")
     @classmethod

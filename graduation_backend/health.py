@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from runs import control
+from runs import control, draining
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 if every part answers within two seconds, else 503. Tells no address and no password."""
+    if draining.is_draining():
+        return JsonResponse({"status": "unavailable", "parts": {"web": "shutting down"}}, status=503)
     deadline = time.monotonic() + ANSWER_SECONDS
     for probe in PROBES:
         probe.begin()

@@ -38,7 +38,7 @@ BOLD, RED = "\x1b[1m", "\x1b[31m"
 ROOT_WARNING = "ignore:You're running the worker with superuser privileges"
 
 POLL_SECONDS = 0.1
-AFTER_GRACE_SECONDS = 15.0  # a worker needs a while for itself once its last run is gone
+AFTER_GRACE_SECONDS = 15.0  # a worker needs a while for itself once its last run is gone, and so does the web
 SECOND_SIGNAL_SECONDS = 3.0
 PROGRESS_SECONDS = 5.0
 STILL_WAITING_SECONDS = 30.0
@@ -287,10 +287,7 @@ class Launcher:
 
     def _force(self, alive: list[ChildProcess]) -> None:
         for child in alive:
-            if child.name == "web":
-                child.kill()
-            else:
-                child.interrupt()
+            child.interrupt()
 
     # --- Words ------------------------------------------------------------------------------------------
 

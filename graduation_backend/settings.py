@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "django_htmx",
+    "ninja",
     "authentication",
     "runs",
     "books",
@@ -54,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "graduation_backend.refusals.RefusalMiddleware",
 ]
 
 ROOT_URLCONF = "graduation_backend.urls"
@@ -225,9 +227,14 @@ CELERY_TASK_ROUTES = {
 
 # --- Runs -------------------------------------------------------------------------------------------------
 
+WEB_ON_SHUTDOWN = ENVIRONMENT.web_on_shutdown
 RUNS_GRACE_SECONDS = ENVIRONMENT.runs_grace_seconds
 RUNS_INTERRUPT_AFTER_SECONDS = ENVIRONMENT.runs_interrupt_after_seconds
+# Times of the runs of a graph: name → {"grace_seconds": …, "interrupt_after_seconds": …, "max_seconds": …}.
+RUNS_GRAPHS: dict[str, dict[str, float]] = {}
 RUNS_LEASE_SECONDS = ENVIRONMENT.runs_lease_seconds
+RUNS_STREAM_MODES = tuple(ENVIRONMENT.runs_stream_modes)
+RUNS_ON_SHUTDOWN = ENVIRONMENT.runs_on_shutdown
 RUNS_LANGGRAPH_JSON = ENVIRONMENT.langgraph_json
 RUNS_QUEUE = "ai_processing"
 RUNS_REDIS_URL = REDIS_URL

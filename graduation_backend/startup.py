@@ -54,6 +54,23 @@ def refuse_unmigrated_database() -> None:
         sys.exit(f"The database lacks {len(missing)} migrations: run `python manage.py migrate` first")
 
 
+def refuse_wrong_limits() -> None:
+    """End with one line when `RUNS_GRAPHS` names what there is not, rather than at the first run of that graph.
+
+    Raises:
+        SystemExit.
+    """
+    from runs import catalog, limits
+    from runs.errors import CatalogUnreadable
+
+    try:
+        known = catalog.read_catalog().entries
+    except CatalogUnreadable:
+        return  # told where a graph is looked for
+    for problem in limits.list_problems(known):
+        sys.exit(f"Configuration error: {problem}")
+
+
 def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if isinstance(error, WrongEnvironment):
         print(f"Configuration error: {error}", file=sys.stderr)

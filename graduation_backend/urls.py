@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from graduation_backend import health
+from graduation_backend.api import api
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
@@ -13,6 +14,7 @@ urlpatterns = [
     # Browsers ask for it wherever a page does not name its icon.
     path("favicon.ico", RedirectView.as_view(url=static("favicon.svg"))),
     path("admin/", admin.site.urls),
+    path("api/", api.urls),
     path("accounts/", include("authentication.urls")),
     path("", include("books.urls")),
 ]

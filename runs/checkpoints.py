@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -101,6 +102,16 @@ def checkpointer() -> BaseCheckpointSaver[Any]:
 def default_store() -> BaseStore:
     """This process's store, for graphs that bring none."""
     return _store(os.getpid(), runs_settings().checkpoint_url)
+
+
+def find_input(thread_id: str, run_ids: Sequence[UUID]) -> str | None:
+    """The id of the checkpoint in which the oldest of these runs, given newest first, had its input and no more."""
+    thread: RunnableConfig = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+    for run_id in reversed(run_ids):
+        found = checkpointer().list(thread, filter={"source": "input", "run_id": str(run_id)}, limit=1)
+        for checkpoint in found:
+            return str(checkpoint.config["configurable"]["checkpoint_id"])
+    return None
 
 
 def open_sqlite(path: str, *, autocommit: bool) -> sqlite3.Connection:

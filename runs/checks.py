@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from runs import catalog
+from runs import catalog, limits
 from runs.errors import CatalogUnreadable
 
 
@@ -18,3 +18,17 @@ def check_catalog(**_: Any) -> list[CheckMessage]:
     except CatalogUnreadable as error:
         return [Error(str(error), hint="Set LANGGRAPH_JSON to the path of a langgraph.json.", id="runs.E001")]
     return []
+
+
+@register(Tags.compatibility)
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """`RUNS_GRAPHS` names graphs that there are, with times that are allowed."""
+    try:
+        known = catalog.read_catalog().entries
+    except CatalogUnreadable:
+        return []
+    keys = ", ".join(limits.KEYS)
+    return [
+        Error(problem, hint=f"RUNS_GRAPHS = {{graph: {{key: seconds}}}}, with the keys {keys}.", id="runs.E002")
+        for problem in limits.list_problems(known)
+    ]

@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+from runs.states import OnShutdown
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class RunsSettings:
     event_stream_length: int = 10_000  # events kept for each run in Redis
     event_stream_seconds: int = 7 * 24 * 3_600  # how long a stream is kept after its last event
     max_resurrections: int = 3  # how often a run is started again after its worker was lost
+    # What LangGraph streams beside the values, into the run's events: messages (tokens), custom.
+    stream_modes: tuple[str, ...] = ()
+    on_shutdown: OnShutdown = OnShutdown.CANCEL  # what a worker that is told to end does with its runs
+    resurrection_pause_seconds: float = 1.0  # before the first of them; doubled before each further one
     ring_again_seconds: float = 5.0  # a queued run that no idle worker took by then has lost its message
 
     @property
@@ -37,7 +44,14 @@ class RunsSettings:
 def runs_settings() -> RunsSettings:
     names = RunsSettings.__dataclass_fields__
     given = {name: getattr(settings, f"RUNS_{name.upper()}", None) for name in names}
+    given["on_shutdown"] = _on_shutdown(given["on_shutdown"])
     return RunsSettings(**{name: value for name, value in given.items() if value is not None})
+
+
+def _on_shutdown(value: str | None) -> OnShutdown | None:
+    if value is not None and value not in OnShutdown.values:
+        raise ImproperlyConfigured(f"RUNS_ON_SHUTDOWN={value!r}: allowed are {', '.join(OnShutdown.values)}")
+    return None if value is None else OnShutdown(value)
 
 
 def _forget(*, setting: str, **_: object) -> None:

@@ -30,7 +30,10 @@ def redis_client() -> redis.Redis:
 
 @cache
 def _client(_pid: int, url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1))
+    # A stale connection is opened again. What timed out is not sent again: Redis may have it, and would then have it
+    # twice.
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+    return redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0, retry=retry)
 
 
 def subscriber() -> redis.client.PubSub:

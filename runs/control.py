@@ -20,21 +20,30 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from runs import catalog, dispatch, events, receipts, registry
+from runs import catalog, dispatch, draining, events, pauses, receipts, registry
 from runs.conf import runs_settings
 from runs.dispatch import CeleryTask
 from runs.errors import (
     InputRefused,
     RunAlreadyEnded,
+    RunIsStopping,
     RunNotFound,
+    RunNotPaused,
     RunNotWaiting,
     ThreadBusy,
     WaitTimedOut,
 )
+from runs.inputs import checked_choice as _checked_choice
+from runs.inputs import checked_seconds
+from runs.inputs import checked_text as _checked_text
 from runs.jsonable import as_json
+from runs.limits import Limits, limits_of
 from runs.models import DEFAULT_PRIORITY, PRIORITY_RANGE, NodeExecution, Run, StopReceipt, Worker, new_run_id
-from runs.registry import StopRequest
-from runs.states import ACTIVE, CANCELLING, OnParentStop, Status, StopMode, StopSource
+from runs.node_control import cancel_node as cancel_node
+from runs.pauses import PauseResult, ResumeResult
+from runs.registry import PauseRequest, StopRequest
+from runs.retrying import retry as retry
+from runs.states import ACTIVE, CANCELLING, PAUSING, OnParentStop, Status, StopMode, StopSource
 
 WORKER_ALIVE_SECONDS = 15
 LARGE_FIELDS = ("input", "output", "questions", "answers", "metadata")  # as large as a graph makes them
@@ -68,6 +77,9 @@ def submit(
     idempotency_key: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     metadata: Mapping[str, Any] | None = None,
+    grace_seconds: float | None = None,
+    interrupt_after_seconds: float | None = None,
+    max_seconds: float | None = None,
     run_id: UUID | None = None,
     task: str = dispatch.EXECUTE_TASK,
     queue: str | None = None,
@@ -81,12 +93,17 @@ def submit(
         thread_id: LangGraph's checkpoint thread; None is a thread of its own.
         idempotency_key: the same key of the same owner gives the same run, whatever became of it.
         priority: 0 to 9, higher is sooner.
+        grace_seconds, interrupt_after_seconds: from a stop that names no times to the kill and to the interrupt.
+        max_seconds: from its first start; a run that is not over by then is stopped. None are its graph's times in
+            `RUNS_GRAPHS`, or else the settings and no limit.
         ring: False if the caller runs it at once.
 
     Raises:
-        GraphNotFound, InputRefused, ThreadBusy, ParentIsStopping.
+        GraphNotFound, InputRefused, ThreadBusy, ParentIsStopping, ShuttingDown.
     """
+    draining.refuse_new_runs()
     catalog.get_entry(graph)
+    limits = Limits(grace_seconds, interrupt_after_seconds, max_seconds).or_else(limits_of(graph))
     run_id = run_id or new_run_id()
     run = Run(
         id=run_id,
@@ -103,6 +120,9 @@ def submit(
         idempotency_key=_checked_text("idempotency_key", idempotency_key, 200) if idempotency_key else None,
         metadata=_checked_json("metadata", dict(metadata or {})),
         input=_checked_json("input", input),
+        grace_seconds=limits.grace_seconds,
+        interrupt_after_seconds=limits.interrupt_after_seconds,
+        max_seconds=limits.max_seconds,
         rung_at=timezone.now() if ring else None,  # taken back if the broker does not take the message
     )
     try:
@@ -113,8 +133,9 @@ def submit(
         if same is None:
             raise
         return same
-    events.sink().status(run.id, Status.QUEUED, graph=graph, parent_id=str(parent) if parent else None)
-    if ring:
+    # Paused, if its parent is being paused.
+    events.sink().status(run.id, Status(run.status), graph=graph, parent_id=str(parent) if parent else None)
+    if ring and run.status == Status.QUEUED:
         transaction.on_commit(partial(dispatch.ring_one, run))
     return run
 
@@ -151,6 +172,7 @@ def cancel(
     reason: str = "",
     mode: str = StopMode.CANCEL,
     grace_seconds: float | None = None,
+    interrupt_after_seconds: float | None = None,
     cascade: bool = True,
 ) -> StopResult:
     """Ask a run, and by default everything below it, to stop. Returns at once; `wait` tells when it has happened.
@@ -162,7 +184,8 @@ def cancel(
         by: who asks; `actor` says it in words where there is no user.
         mode: cancel (stop at the next boundary; interrupted, then killed, when it takes too long), interrupt (raise
             inside its nodes now, killed after the grace) or kill (at once).
-        grace_seconds: from now to the kill; None is the setting, and 0 for mode kill.
+        grace_seconds, interrupt_after_seconds: from now to the kill and to the interrupt, for every run that it
+            reaches; None are each run's own times, or else the settings.
 
     Raises:
         RunNotFound, InputRefused.
@@ -170,7 +193,7 @@ def cancel(
             error: the result is empty.
     """
     run = get(run_id)
-    request = _stop_request(by, actor, source, reason, mode, grace_seconds)
+    request = _stop_request(by, actor, source, reason, mode, grace_seconds, interrupt_after_seconds)
     result = stop_runs([run.id], request, cascade=cascade)
     if run.id not in result.reached:
         run.refresh_from_db()
@@ -189,10 +212,20 @@ def cancel_all(
     reason: str = "",
     mode: str = StopMode.CANCEL,
     grace_seconds: float | None = None,
+    interrupt_after_seconds: float | None = None,
 ) -> StopResult:
     """Ask every active run that matches to stop, with everything below it; see `cancel`."""
     ids = [run.id for run in list_active(graph=graph, owner=owner)]
-    return cancel_runs(ids, by=by, actor=actor, source=source, reason=reason, mode=mode, grace_seconds=grace_seconds)
+    return cancel_runs(
+        ids,
+        by=by,
+        actor=actor,
+        source=source,
+        reason=reason,
+        mode=mode,
+        grace_seconds=grace_seconds,
+        interrupt_after_seconds=interrupt_after_seconds,
+    )
 
 
 def cancel_runs(
@@ -204,9 +237,10 @@ def cancel_runs(
     reason: str = "",
     mode: str = StopMode.CANCEL,
     grace_seconds: float | None = None,
+    interrupt_after_seconds: float | None = None,
 ) -> StopResult:
     """Ask all these runs to stop, with everything below them; see `cancel`. What has ended is left alone."""
-    request = _stop_request(by, actor, source, reason, mode, grace_seconds)
+    request = _stop_request(by, actor, source, reason, mode, grace_seconds, interrupt_after_seconds)
     parts = [stop_runs(run_ids[start : start + 500], request) for start in range(0, len(run_ids), 500)]
     return StopResult(
         reached=[run_id for part in parts for run_id in part.reached],
@@ -243,19 +277,16 @@ def _stop_request(
     reason: str,
     mode: str,
     grace_seconds: float | None,
+    interrupt_after_seconds: float | None = None,
 ) -> StopRequest:
-    mode = StopMode(_checked_choice("mode", mode, StopMode.values))
-    if grace_seconds is None:
-        grace_seconds = 0.0 if mode is StopMode.KILL else runs_settings().grace_seconds
-    if not 0 <= grace_seconds <= 86_400:
-        raise InputRefused(f"grace_seconds is {grace_seconds}, allowed is 0 to 86400")
     return StopRequest(
-        mode=mode,
+        mode=StopMode(_checked_choice("mode", mode, StopMode.values)),
         source=StopSource(_checked_choice("source", source, StopSource.values)),
         actor=actor or (str(by) if by else ""),
         reason=_checked_text("reason", reason, 2_000),
-        grace_seconds=grace_seconds,
+        grace_seconds=checked_seconds("grace_seconds", grace_seconds),
         by_id=by.pk if by else None,
+        interrupt_after_seconds=checked_seconds("interrupt_after_seconds", interrupt_after_seconds),
     )
 
 
@@ -268,15 +299,86 @@ def cli_actor() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
+# --- pausing ----------------------------------------------------------------------------------------------
+
+
+def pause(
+    run_id: UUID | str,
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    cascade: bool = True,
+) -> PauseResult:
+    """Ask a run, and by default everything below it, to pause. Returns at once.
+
+    What is queued or waiting is paused on the spot. What runs leaves at its next step boundary: no node is cut. If it
+    ends before that, that outcome stands. Asked again, the first reason stays.
+
+    Raises:
+        RunNotFound, InputRefused.
+        RunAlreadyEnded, RunIsStopping: nothing was changed.
+    """
+    run = get(run_id)
+    result = pause_runs([run.id], by=by, actor=actor, source=source, reason=reason, cascade=cascade)
+    if run.id not in result.reached:
+        run.refresh_from_db()
+        if run.is_terminal:
+            raise RunAlreadyEnded(run.id, run.status)
+        if run.is_stopping:
+            raise RunIsStopping(run.id)
+    return result
+
+
+def pause_runs(
+    run_ids: Sequence[UUID],
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    cascade: bool = True,
+) -> PauseResult:
+    """Ask all these runs to pause; see `pause`. What has ended or is stopping is left alone."""
+    request = PauseRequest(
+        source=StopSource(_checked_choice("source", source, StopSource.values)),
+        actor=actor or (str(by) if by else ""),
+        reason=_checked_text("reason", reason, 2_000),
+        cascades=cascade,
+        by_id=by.pk if by else None,
+    )
+    return pauses.pause_runs(run_ids, request)
+
+
+def resume(run_id: UUID | str, *, cascade: bool = True) -> ResumeResult:
+    """Let a paused run go on from its last checkpoint, and by default everything below it that is paused.
+
+    One that is still pausing goes on, too: its pause is withdrawn.
+
+    Raises:
+        RunNotFound.
+        RunNotPaused: nothing was changed.
+    """
+    run = get(run_id)
+    result = pauses.resume_runs([run.id], cascade=cascade)
+    if run.id not in {*result.resumed, *result.withdrawn}:
+        run.refresh_from_db()
+        raise RunNotPaused(run.id, run.display_status)
+    return result
+
+
+def resume_runs(run_ids: Sequence[UUID]) -> ResumeResult:
+    """Let all these runs go on; see `resume`. What is not paused is left alone."""
+    return pauses.resume_runs(run_ids)
+
+
 # --- going on ---------------------------------------------------------------------------------------------
 
 
 def wake_parents(parent_ids: set[UUID]) -> None:
     """Queue those parents again that no longer wait for anything."""
-    for parent_id in parent_ids:
-        if registry.wake(parent_id):
-            events.sink().status(parent_id, Status.QUEUED)
-            transaction.on_commit(partial(dispatch.ring, [parent_id]))
+    pauses.wake(parent_ids)
 
 
 def answer(run_id: UUID | str, answers: Mapping[str, Any]) -> Run:
@@ -369,7 +471,8 @@ def list_runs(
     """Runs, ended ones among them, newest first.
 
     Args:
-        statuses: as people see them, so `cancelling` is one and `running` is without it; none are all.
+        statuses: as people see them, so `cancelling` and `pausing` are two and `running` is without them; none are
+            all.
     """
     runs = Run.objects.select_related("owner").filter(displayed_as(statuses) if statuses else Q())
     if graph is not None:
@@ -382,7 +485,10 @@ def list_runs(
 def displayed_as(statuses: Collection[str]) -> Q:
     """The filter for `Run.display_status`."""
     stopping = Q(status__in=ACTIVE, stop_requested_at__isnull=False)
-    found = Q(status__in=[status for status in statuses if status != CANCELLING]) & ~stopping
+    pausing = Q(status=Status.RUNNING, pause_requested_at__isnull=False) & ~stopping
+    found = Q(status__in=[status for status in statuses if status in Status.values]) & ~stopping & ~pausing
+    if PAUSING in statuses:
+        found |= pausing
     return found | stopping if CANCELLING in statuses else found
 
 
@@ -505,18 +611,6 @@ def _checked_priority(priority: int) -> int:
     if not isinstance(priority, int) or priority not in PRIORITY_RANGE:
         raise InputRefused(f"priority is {priority!r}, allowed is {PRIORITY_RANGE[0]} to {PRIORITY_RANGE[-1]}")
     return priority
-
-
-def _checked_text(name: str, text: str, length: int) -> str:
-    if len(text) > length or "\x00" in text:
-        raise InputRefused(f"{name} has {len(text)} characters, allowed are {length} without NUL")
-    return text
-
-
-def _checked_choice(name: str, value: str, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise InputRefused(f"{name} is {value!r}, allowed are {', '.join(allowed)}")
-    return value
 
 
 def _checked_json(name: str, value: Any) -> Any:

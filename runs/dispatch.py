@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 EXECUTE_TASK = "runs.tasks.execute_run"
 
+_RUNG = ("id", "graph", "task", "queue", "priority", "attempt", "not_before")
+
+CLOCK_SECONDS = 0.05  # a doorbell that rings a moment too early is lost
+
 # A stale connection fails once; a broker that is away must not hold the caller.
 PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.2}
 
@@ -33,7 +37,7 @@ PUBLISH_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.1, "i
 def ring(run_ids: Iterable[UUID]) -> None:
     """Tell the workers that runs are queued, and note when. A doorbell that is lost is rung again by a supervisor."""
     Run.objects.filter(id__in=list(run_ids)).update(rung_at=timezone.now())
-    for run in Run.objects.filter(id__in=list(run_ids)).only("id", "graph", "task", "queue", "priority", "attempt"):
+    for run in Run.objects.filter(id__in=list(run_ids)).only(*_RUNG):
         ring_one(run)
 
 
@@ -44,6 +48,7 @@ def ring_one(run: Run) -> None:
             task_id=str(run.id),
             queue=run.queue,
             priority=_broker_priority(run),
+            countdown=_seconds_to_wait(run),
             argsrepr=f"({run.graph})",
             ignore_result=True,
             retry=True,
@@ -52,6 +57,12 @@ def ring_one(run: Run) -> None:
     except (OperationalError, OSError) as error:
         logger.warning("the broker did not take run %s, it is rung again later: %s", run.id, error)
         Run.objects.filter(id=run.id).update(rung_at=None)
+
+
+def _seconds_to_wait(run: Run) -> float | None:
+    """How long the worker that takes the message holds it back; None is not at all."""
+    seconds = (run.not_before - timezone.now()).total_seconds() if run.not_before else 0.0
+    return seconds + CLOCK_SECONDS if seconds > 0 else None
 
 
 def _broker_priority(run: Run) -> int:

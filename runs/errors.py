@@ -32,6 +32,29 @@ class RunInterrupted(RunCancelled):
         super().__init__("", "interrupted")
 
 
+class NodeCancelled(BaseException):
+    """Raised inside one node at its next boundary once that node must stop; its run goes on with what the node
+    declared by `on_cancelled`.
+
+    A BaseException, so that a node's `except Exception` or a retry policy cannot swallow it.
+    """
+
+    def __init__(self, node: str, reason: str = "") -> None:
+        self.node = node
+        self.reason = reason
+        super().__init__(f"node {node} was cancelled" + (f": {reason}" if reason else ""))
+
+
+class NodeInterrupted(NodeCancelled):
+    """Raised in the middle of a node that did not come to a boundary in time.
+
+    Python raises it from the class alone, so it takes no arguments.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("", "interrupted")
+
+
 class RunsError(Exception):
     """Base of every error of the engine."""
 
@@ -43,12 +66,69 @@ class RunNotFound(RunsError):
 
 
 class RunAlreadyEnded(RunsError):
-    """A stop came after the end; nothing was changed."""
+    """A stop or a pause came after the end; nothing was changed."""
 
     def __init__(self, run_id: UUID, status: str) -> None:
         self.run_id = run_id
         self.status = status
         super().__init__(f"run {run_id} had already ended: {status}")
+
+
+class RunIsStopping(RunsError):
+    """A pause, or the stop of one node, came after a stop of the whole run, and that wins."""
+
+    def __init__(self, run_id: UUID) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} is being stopped, and all its nodes with it")
+
+
+class RunNotPaused(RunsError):
+    """A resume came for a run that nobody has paused."""
+
+    def __init__(self, run_id: UUID, status: str) -> None:
+        self.run_id = run_id
+        self.status = status
+        super().__init__(f"run {run_id} is {status}: only a run that is paused or pausing can be resumed")
+
+
+class NodeNotFound(RunsError):
+    def __init__(self, run_id: UUID, node: str, running: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.node = node
+        self.running = list(running)
+        names = ", ".join(self.running) or "none"
+        super().__init__(f"run {run_id} has executed no node {node!r}; running now: {names}")
+
+
+class NodeNotRunning(RunsError):
+    """A stop came before the node, or after its end; nothing was changed."""
+
+    def __init__(self, run_id: UUID, node: str, status: str) -> None:
+        self.run_id = run_id
+        self.node = node
+        self.status = status
+        super().__init__(f"node {node} of run {run_id} is not running: {status}")
+
+
+class NodeAmbiguous(RunsError):
+    """A name stands for several executions that are running."""
+
+    def __init__(self, run_id: UUID, node: str, executions: Sequence[UUID]) -> None:
+        self.run_id = run_id
+        self.node = node
+        self.executions = list(executions)
+        ids = ", ".join(map(str, self.executions))
+        super().__init__(f"node {node} is running {len(self.executions)} times: name one of {ids}, or ask for all")
+
+
+class NodeNotStoppable(RunsError):
+    """The node lies in a graph that another node calls in its own code, where nobody could take its result."""
+
+    def __init__(self, run_id: UUID, node: str, holder: str) -> None:
+        self.run_id = run_id
+        self.node = node
+        self.holder = holder
+        super().__init__(f"node {node} of run {run_id} can't be stopped alone: it is called by the code of {holder}")
 
 
 class RunNotWaiting(RunsError):
@@ -75,6 +155,29 @@ class ThreadBusy(RunsError):
     def __init__(self, thread_id: str) -> None:
         self.thread_id = thread_id
         super().__init__(f"thread {thread_id} already has a run that has not ended: wait for it or cancel it")
+
+
+class RetryRefused(RunsError):
+    """This run can't be tried again, or not now; nothing was changed."""
+
+    def __init__(self, run_id: UUID, why: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} can't be retried: {why}")
+
+
+class AlreadyRetried(RetryRefused):
+    """Only the newest of its retries can be retried."""
+
+    def __init__(self, run_id: UUID, newest_id: UUID, status: str) -> None:
+        self.newest_id = newest_id
+        super().__init__(run_id, f"it was retried already, and the newest try, run {newest_id}, is {status}")
+
+
+class ShuttingDown(RunsError):
+    """This process is about to end; another one, or the next, takes new runs."""
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down and starts no more runs: try again in a moment")
 
 
 class InputRefused(RunsError):

@@ -21,16 +21,17 @@ from uuid import UUID
 
 import orjson
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from runs import node_stops
 from runs.columns import columns_of, insert_into, values_of
 from runs.conf import runs_settings
 from runs.connections import RedisError, redis_client, stream_key
 from runs.jsonable import as_json
 from runs.models import NodeExecution, Run
-from runs.states import NodeStatus, Status
+from runs.states import NodeStatus, NodeStopOutcome, Status
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,16 @@ logger = logging.getLogger(__name__)
 Event = tuple[UUID, str, datetime, dict[str, Any]]
 
 BUFFER_LENGTH = 20_000  # events; older ones are dropped while nothing can be written
+RETRY_SECONDS = 1.0  # after which what the database did not take is written again
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStopEnd:
+    """What became of the stop of one node; written with the node's own end."""
+
+    execution_id: UUID  # for which it was asked
+    outcome: NodeStopOutcome
+    rung: int
 
 
 @dataclass(slots=True)
@@ -54,6 +65,8 @@ class NodeActivity:
     status: NodeStatus = NodeStatus.RUNNING
     finished_at: datetime | None = None
     error: dict[str, Any] | None = None
+    is_stoppable: bool = False
+    stop: NodeStopEnd | None = None
 
 
 @dataclass
@@ -62,6 +75,7 @@ class Activity:
 
     attempt: int
     current_node: str | None = None
+    current_call: str | None = None
     progress: tuple[int, int] | None = None
     nodes: dict[UUID, NodeActivity] = field(default_factory=dict)
 
@@ -100,6 +114,12 @@ class EventSink:
         kind = "started" if execution.finished_at is None else execution.status
         self.emit(execution.run_id, f"node.{kind}", data)
 
+    def call_changed(self, run_id: UUID, attempt: int, call: str) -> None:
+        """Show which call of a model or a tool is under way; none is the empty string."""
+        with self._lock:
+            self._activity(run_id, attempt).current_call = call
+        self._wake()
+
     def progress(self, run_id: UUID, attempt: int, done: int, total: int) -> None:
         with self._lock:
             self._activity(run_id, attempt).progress = (done, total)
@@ -126,13 +146,13 @@ class EventSink:
             with self._lock:
                 activity = self._activities.pop(run_id, None)
             if activity is not None:
-                activity.current_node = None  # it has none any more
+                activity.current_node = activity.current_call = None  # it has none any more
                 self._write_activities({run_id: activity})
 
     def _activity(self, run_id: UUID, attempt: int) -> Activity:
         activity = self._activities.get(run_id)
         if activity is None or activity.attempt != attempt:
-            activity = self._activities[run_id] = Activity(attempt)
+            activity = self._activities[run_id] = Activity(attempt, nodes=activity.nodes if activity else {})
         return activity
 
     def _wake(self) -> None:
@@ -147,7 +167,7 @@ class EventSink:
     def _flush_for_ever(self) -> None:
         pause = threading.Event()
         while True:
-            if not self._filled.wait(timeout=60):
+            if not self._filled.wait(timeout=RETRY_SECONDS if self._activities else 60):
                 connection.close()
             pause.wait(runs_settings().event_flush_seconds)
             try:
@@ -161,20 +181,45 @@ class EventSink:
             with transaction.atomic():
                 for run_id, activity in activities.items():
                     self._write_activity(run_id, activity)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("node executions of %d runs are stored later: %s", len(activities), error)
+            self._keep(activities)
         except DatabaseError:
             logger.exception("node executions of %d runs could not be stored", len(activities))
 
+    def _keep(self, activities: dict[UUID, Activity]) -> None:
+        """The database is away: what could not be written comes back, below what has happened since."""
+        with self._lock:
+            for run_id, kept in activities.items():
+                activity = self._activities.setdefault(run_id, Activity(kept.attempt))
+                activity.nodes = {**kept.nodes, **activity.nodes}
+                if activity.attempt == kept.attempt:
+                    activity.current_node = activity.current_node or kept.current_node
+                    if activity.current_call is None:
+                        activity.current_call = kept.current_call
+                    activity.progress = activity.progress or kept.progress
+            if sum(len(activity.nodes) for activity in self._activities.values()) > BUFFER_LENGTH:
+                logger.error("node executions of %d runs are dropped, the database is away", len(self._activities))
+                self._activities.clear()
+
     def _write_activity(self, run_id: UUID, activity: Activity) -> None:
-        node, progress = activity.current_node, activity.progress
-        if node is not None or progress is not None:
+        node, call, progress = activity.current_node, activity.current_call, activity.progress
+        nodes = list(activity.nodes.values())
+        if node is not None or call is not None or progress is not None:
             # A stale attempt shows nothing any more; a row of a node that it did execute stays true.
-            Run.objects.filter(id=run_id, attempt=activity.attempt, status=Status.RUNNING).update(
+            landed = Run.objects.filter(id=run_id, attempt=activity.attempt, status=Status.RUNNING).update(
                 last_activity_at=timezone.now(),
                 current_node=F("current_node") if node is None else node[:200],
+                current_call=F("current_call") if call is None else call[:200],
                 progress_done=F("progress_done") if progress is None else progress[0],
                 progress_total=F("progress_total") if progress is None else progress[1],
             )
-        _upsert_nodes(list(activity.nodes.values()))
+            if not landed:
+                # Nobody would close what it says to have begun: who took the run over has done so before.
+                nodes = [one for one in nodes if one.finished_at is not None]
+        _upsert_nodes(nodes)
+        for end in [execution.stop for execution in nodes if execution.stop is not None]:
+            node_stops.settle(end.execution_id, end.outcome, rung=end.rung)
 
     def _write_events(self, events: deque[Event]) -> None:
         settings = runs_settings()
@@ -191,11 +236,24 @@ class EventSink:
         try:
             pipeline.execute()
         except RedisError as error:
-            logger.warning("%d events are missing from the live streams: %s", len(events), error)
+            logger.warning("%d events may be missing from the live streams: %s", len(events), error)
 
 
 _NODE_COLUMNS = columns_of(
-    NodeExecution, ["id", "run", "attempt", "node", "namespace", "step", "status", "started_at", "finished_at", "error"]
+    NodeExecution,
+    [
+        "id",
+        "run",
+        "attempt",
+        "node",
+        "namespace",
+        "step",
+        "status",
+        "started_at",
+        "finished_at",
+        "error",
+        "is_stoppable",
+    ],
 )
 
 

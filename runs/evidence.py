@@ -11,9 +11,12 @@ import os
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import psutil
+
+from runs import descendants
 
 # SIGUSR1 and SIGUSR2 belong to billiard and Celery.
 STACKS_SIGNAL: int | None = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else None
@@ -21,7 +24,9 @@ STACKS_SIGNAL: int | None = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") e
 _HAS_MEMFD = hasattr(os, "memfd_create")
 
 WRITE_TIMEOUT_SECONDS = 0.5
-SETTLE_SECONDS = 0.01
+LOOK_SECONDS = 0.001
+SETTLE_SECONDS = 0.02  # without a new line
+LAST_LINE_ENDS = (b" in <module>\n", b" in _run_module_as_main\n")  # of a script, of `python -m`
 STACKS_LENGTH = 200_000  # characters kept
 
 
@@ -46,14 +51,20 @@ def read_stacks(pid: int, descriptor: int) -> str:
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.kill(pid, STACKS_SIGNAL)
     ends = time.monotonic() + WRITE_TIMEOUT_SECONDS
-    size = 0
-    while time.monotonic() < ends:
-        time.sleep(SETTLE_SECONDS)
+    size, grew_at = 0, time.monotonic()
+    while (now := time.monotonic()) < ends:
+        time.sleep(LOOK_SECONDS)
         written = os.fstat(descriptor).st_size
-        if written and written == size:
+        if written != size:
+            size, grew_at = written, now
+        elif size and (_is_whole(descriptor, size) or now - grew_at > SETTLE_SECONDS):
             break
-        size = written
     return os.pread(descriptor, STACKS_LENGTH, 0).decode(errors="replace")
+
+
+def _is_whole(descriptor: int, size: int) -> bool:
+    """The main thread is written last, and its first call last of all."""
+    return os.pread(descriptor, 40, max(0, size - 40)).endswith(LAST_LINE_ENDS)
 
 
 def stacks_here() -> str:
@@ -77,7 +88,8 @@ def describe_processes(processes: list[psutil.Process]) -> list[dict[str, Any]]:
 
 def list_descendants(pid: int) -> list[psutil.Process]:
     """The processes below one, nearest first; also those that left its group, as it is their subreaper on Linux."""
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    found = []
+    for below in descendants.list_below(pid):
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(below))
+    return found

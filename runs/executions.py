@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Protocol
@@ -18,13 +19,14 @@ import psutil
 from django.db import transaction
 from django.utils import timezone
 
-from runs import control, dispatch, events, receipts, registry, tokens
+from runs import control, dispatch, events, node_stops, pauses, receipts, registry, tokens
 from runs.conf import runs_settings
 from runs.models import Run
+from runs.node_tokens import NodeStopOrder
 from runs.registry import Claimant, Settled, StopRequest
 from runs.remains import Remains
 from runs.runner import GraphThread, Outcome
-from runs.states import Status, StopMode, StopSource
+from runs.states import IDLE, Status, StopMode, StopSource
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
@@ -44,9 +46,13 @@ class Supervised(Protocol):
     @property
     def is_stopping(self) -> bool: ...
 
+    def lease(self, run_id: UUID) -> AbstractContextManager[None]: ...
+
     def begun(self, run_id: UUID, attempt: int) -> None: ...
 
     def critical(self, run_id: UUID, until: float | None) -> None: ...
+
+    def node_left(self, run_id: UUID, execution_id: UUID) -> None: ...
 
     def ended(self, run_id: UUID, attempt: int) -> None: ...
 
@@ -57,13 +63,17 @@ def running_here() -> list[UUID]:
         return list(_running)
 
 
-def deliver(order: StopOrder) -> bool:
-    """Hand a stop to the graph it is for. False if that attempt does not run here (any more)."""
+def deliver(order: StopOrder | NodeStopOrder) -> bool:
+    """Hand an order to the graph, or the node, it is for. False if that does not run here (any more)."""
     with _lock:
         thread = _running.get(order.run_id)
     if thread is None or thread.run_row.attempt != order.attempt:
         return False
-    if order.rung > 0:
+    if isinstance(order, NodeStopOrder):
+        return thread.token.nodes.stop(order)
+    if order.drain:
+        thread.drain(order.reason, interrupt=order.rung > 0)
+    elif order.rung > 0:
         thread.interrupt(order.reason)
     else:
         thread.stop(order.reason)
@@ -78,6 +88,11 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
     """
     if supervised.is_stopping:
         return None  # it stays queued, for another worker or the next start of this one
+    with supervised.lease(run_id):  # from before the claim on: nobody else may have the run before this has ended
+        return _execute(run_id, supervised)
+
+
+def _execute(run_id: UUID, supervised: Supervised) -> Settled | None:
     claimant = Claimant(supervised.worker, os.getpid(), _pid_started_at(os.getpid()))
     run = registry.claim(run_id, claimant, lease_seconds=runs_settings().lease_seconds)
     if run is None:
@@ -87,6 +102,9 @@ def execute(run_id: UUID, supervised: Supervised) -> Settled | None:
     sink.status(run.id, Status.RUNNING, attempt=run.attempt, worker=supervised.worker)
     token = tokens.CancelToken(run.id, run.attempt)
     token.on_critical = partial(supervised.critical, run.id)
+    token.nodes.on_left = partial(supervised.node_left, run.id)
+    if run.attempt > 1:
+        token.nodes.expect(node_stops.list_standing(run.id, run.attempt))
     thread = GraphThread(run, token)
     with _lock:
         _running[run.id] = thread
@@ -119,15 +137,8 @@ def _settle_unclaimed(run_id: UUID) -> None:
 
 
 def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Remains | None) -> Settled | None:
-    if outcome.status is Status.WAITING:
-        if remains is not None and remains.has_processes():
-            # The node is executed again from its first line; nobody would own them until then.
-            killed = remains.kill_processes()
-            logger.warning("run %s suspends and left %d processes behind, they were killed", run.id, len(killed))
-        if registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions):
-            events.sink().status(run.id, Status.WAITING)
-            logger.info("run %s of graph %s waits", run.id, run.graph)
-            control.wake_parents({run.id})
+    if outcome.status in IDLE:
+        if _leave(run, outcome, remains):
             return None
         outcome = Outcome(Status.CANCELLED)
     if outcome.status is Status.CANCELLED and not token.should_stop():
@@ -151,15 +162,34 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Rema
     if settled is None:
         if remains is not None:
             _end_remains(run, remains)
-        settled = write(rung=token.rung)
+        with transaction.atomic():  # whoever sees the end sees what the stop has waited for
+            settled = write(rung=token.rung)
+            if settled is not None and token.should_stop() and token.sections:
+                receipts.record_sections(run.id, token.sections)
     if settled is None:
         logger.warning("attempt %d of run %s is stale, its outcome is dropped", run.attempt, run.id)
         return None
-    if token.should_stop() and token.sections:
-        receipts.record_sections(run.id, token.sections)
     logger.info("run %s of graph %s is %s", run.id, run.graph, settled.status)
     announce(settled)
     return settled
+
+
+def _leave(run: Run, outcome: Outcome, remains: Remains | None) -> bool:
+    """Take a run that goes on later out of this process. False if a stop was requested, or the attempt is stale."""
+    if remains is not None and remains.has_processes():
+        # Nobody would own them until the run goes on.
+        killed = remains.kill_processes()
+        logger.warning("run %s leaves, and left %d processes behind, they were killed", run.id, len(killed))
+    if outcome.status is Status.WAITING:
+        status = registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions)
+        if status is not None:
+            events.sink().status(run.id, status)
+            control.wake_parents({run.id})
+    else:
+        status = pauses.give_back(run.id, run.attempt)
+    if status is not None:
+        logger.info("run %s of graph %s has left, it is %s", run.id, run.graph, status)
+    return status is not None
 
 
 def _end_remains(run: Run, remains: Remains) -> None:
@@ -211,7 +241,7 @@ def announce(settled: Settled) -> None:
 def stop_children(run_id: UUID) -> None:
     """Nobody will read the results of a failed run's children any more."""
     children = Run.objects.filter(parent_id=run_id, on_parent_stop="cancel").values_list("id", flat=True)
-    request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed", runs_settings().grace_seconds)
+    request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed")
     stopped = registry.request_stop(list(children), request)
     executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
     dispatch.ring_stops(executing, request.reason)

@@ -17,7 +17,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from runs.errors import RunInterrupted
+from runs import node_tokens
+from runs.errors import NodeCancelled, RunInterrupted
+from runs.node_tokens import NodeToken
 
 REPEAT_SECONDS = 0.1
 
@@ -96,14 +98,26 @@ class _InterruptiblePool(ThreadPoolExecutor):
         self._interruption = interruption
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(self._work, fn, *args, **kwargs)
+        return super().submit(self._work, node_tokens.current.get(), fn, *args, **kwargs)
 
-    def _work(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _work(self, node: NodeToken | None, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._interruption.enter_node()
+        if node is not None:
+            node.enter_thread()
         try:
             return fn(*args, **kwargs)
         finally:
+            if node is not None:
+                _leave_surely(node)
             self._interruption.leave_node()
+
+
+def _leave_surely(node: NodeToken) -> None:
+    """Also if the exception that was raised for this node comes just now."""
+    try:
+        node.leave_thread()
+    except NodeCancelled:
+        node.leave_thread()
 
 
 def _set_exception(ident: int, kind: type[BaseException] | None) -> None:

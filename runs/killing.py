@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -70,6 +71,23 @@ def kill_child(worker: Any, pid: int, *, is_still_due: Callable[[], bool]) -> li
             os.close(descriptor)
     replace_child(worker)
     return killed
+
+
+def reap_adopted(worker: Any, before: set[int], *, spare: subprocess.Popen[bytes] | None) -> set[int]:
+    """Take in the exits of what came to this process as its subreaper, or they fill the table of processes.
+
+    Args:
+        before: the dead that were seen the last time; only those are taken in, so that everything that this process
+            has started itself is known as such by now.
+
+    Returns:
+        The dead that are left, for the next time.
+    """
+    pool = getattr(getattr(worker.pool, "_pool", None), "_pool", ())
+    own = {getattr(process, "pid", None) for process in pool} | {spare.pid if spare else None}
+    zombies = descendants.list_zombies(spare={pid for pid in own if pid is not None})
+    descendants.reap(zombies & before, seconds=0)
+    return zombies - before
 
 
 def replace_child(worker: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
 from django.utils import timezone
 
 from runs.models import Run
@@ -14,11 +15,16 @@ from runs.states import Status
 GIVEN_UP = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def renew(worker: str, run_ids: Collection[UUID], lease_seconds: float) -> int:
-    """Renew the leases of a worker's running runs, and report how many it still owns."""
-    return Run.objects.filter(
-        id__in=run_ids, worker=worker, status=Status.RUNNING, lease_expires_at__gt=GIVEN_UP
-    ).update(lease_expires_at=timezone.now() + timedelta(seconds=lease_seconds))
+def renew(worker: str, run_ids: Collection[UUID], lease_seconds: float) -> set[tuple[UUID, int]]:
+    """Renew the leases of a worker's running runs, and report which it still owns, with their attempts."""
+    own = Run.objects.filter(id__in=run_ids, worker=worker, status=Status.RUNNING)
+    with transaction.atomic():
+        locked = own.filter(lease_expires_at__gt=GIVEN_UP).order_by("id").select_for_update(no_key=True)
+        held = set(locked.values_list("id", "attempt"))
+        Run.objects.filter(id__in=[run_id for run_id, _ in held]).update(
+            lease_expires_at=timezone.now() + timedelta(seconds=lease_seconds)
+        )
+    return held
 
 
 def list_expired() -> list[Run]:

@@ -14,11 +14,17 @@ import mmap
 import os
 import socket
 import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from runs import evidence, executions
+from runs.conf import runs_settings
+from runs.deadlines import Clocks, Deadlines
+from runs.node_tokens import NodeStopOrder
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
@@ -47,22 +53,29 @@ class Inbox:
     receiver: socket.socket
     sender: socket.socket
     stopping: Flag
+    deadlines: Deadlines
 
     @classmethod
     def open(cls, worker: str) -> Inbox:
         receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         receiver.setblocking(False)
-        return cls(worker, receiver, sender, Flag())
+        return cls(worker, receiver, sender, Flag(), Deadlines.make())
 
 
 class ChildLink:
-    """A prefork child's side: tells what runs here, and takes stops on a thread of its own."""
+    """A prefork child's side: tells what runs here, and takes stops on a thread of its own.
+
+    Args:
+        index: its place in the pool, which no other living process of the pool has.
+    """
 
     alone = True
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, index: int = 0) -> None:
         self.worker = inbox.worker
         self._inbox = inbox
+        self._index = index
+        inbox.deadlines.end(index)  # of the process that had this place before
         self._orders, theirs = socket.socketpair()
         self._stacks = evidence.offer_stacks()
         hello = json.dumps({"pid": os.getpid(), "hello": True}).encode()
@@ -74,11 +87,23 @@ class ChildLink:
     def is_stopping(self) -> bool:
         return bool(self._inbox.stopping)
 
+    @contextmanager
+    def lease(self, run_id: UUID) -> Iterator[None]:
+        """A stretch in which this process may claim and execute a run. The guard kills it when the lease is over."""
+        self._inbox.deadlines.begin(self._index, run_id, Clocks.read(), runs_settings().lease_seconds)
+        try:
+            yield
+        finally:
+            self._inbox.deadlines.end(self._index)
+
     def begun(self, run_id: UUID, attempt: int) -> None:
         self._tell({"begun": str(run_id), "attempt": attempt})
 
     def critical(self, run_id: UUID, until: float | None) -> None:
         self._tell({"critical": str(run_id), "until": until})
+
+    def node_left(self, run_id: UUID, execution_id: UUID) -> None:
+        self._tell({"node_left": str(run_id), "execution": str(execution_id)})
 
     def ended(self, run_id: UUID, attempt: int) -> None:
         self._tell({"ended": str(run_id), "attempt": attempt})
@@ -89,8 +114,7 @@ class ChildLink:
     def _listen(self) -> None:
         with self._orders.makefile("rb") as lines:
             for line in lines:
-                order = json.loads(line)
-                executions.deliver(StopOrder(UUID(order["run"]), order["attempt"], order["reason"], order["rung"]))
+                executions.deliver(decode_order(line))
 
 
 class LocalLink:
@@ -102,10 +126,16 @@ class LocalLink:
         self.stopping = threading.Event()
         self.table: dict[UUID, int] = {}
         self.critical_until: dict[UUID, float | None] = {}
+        self.left: deque[UUID] = deque()  # executions of nodes that were told to stop
 
     @property
     def is_stopping(self) -> bool:
         return self.stopping.is_set()
+
+    @contextmanager
+    def lease(self, run_id: UUID) -> Iterator[None]:
+        """There is no process that could be ended for its runs alone."""
+        yield
 
     def begun(self, run_id: UUID, attempt: int) -> None:
         self.table[run_id] = attempt
@@ -113,12 +143,27 @@ class LocalLink:
     def critical(self, run_id: UUID, until: float | None) -> None:
         self.critical_until[run_id] = until
 
+    def node_left(self, run_id: UUID, execution_id: UUID) -> None:
+        self.left.append(execution_id)
+
     def ended(self, run_id: UUID, attempt: int) -> None:
         self.critical_until.pop(run_id, None)
         self.table.pop(run_id, None)
 
 
-def encode_order(order: StopOrder) -> bytes:
+def encode_order(order: StopOrder | NodeStopOrder) -> bytes:
     """One line that a `ChildLink` understands."""
     line = {"run": str(order.run_id), "attempt": order.attempt, "reason": order.reason, "rung": order.rung}
+    if isinstance(order, NodeStopOrder):
+        line |= {"execution": str(order.execution_id), "namespace": order.namespace}
+    else:
+        line["drain"] = order.drain
     return json.dumps(line).encode() + b"\n"
+
+
+def decode_order(line: bytes) -> StopOrder | NodeStopOrder:
+    order = json.loads(line)
+    run_id, attempt, reason, rung = UUID(order["run"]), order["attempt"], order["reason"], order["rung"]
+    if "execution" in order:
+        return NodeStopOrder(run_id, attempt, UUID(order["execution"]), order["namespace"], reason, rung)
+    return StopOrder(run_id, attempt, reason, rung, order["drain"])

@@ -15,8 +15,10 @@ from runs.ladder import Schedule
 from runs.states import (
     ACTIVE,
     CANCELLING,
+    PAUSING,
     TERMINAL,
     NodeStatus,
+    NodeStopOutcome,
     OnParentStop,
     Status,
     StopMode,
@@ -52,6 +54,19 @@ class Run(models.Model):
     on_parent_stop = models.CharField(max_length=7, choices=OnParentStop, default=OnParentStop.CANCEL)
     # The parent is suspended until this child ends.
     is_awaited = models.BooleanField(default=False)
+    # This run is another try of that one, on its thread; see `retrying`.
+    retry_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries", db_index=False
+    )
+    retry_from_start = models.BooleanField(default=False, db_default=False)  # else it goes on from the last checkpoint
+    retry_actor = models.CharField(
+        max_length=200, blank=True, default="", db_default=""
+    )  # who asked for the retry, in words
+    retry_reason = models.TextField(blank=True, default="", db_default="")
+    # The retry of this completed child's parent, which took its result instead of starting it again.
+    adopted_by = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="adopted", db_index=False
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="runs"
     )
@@ -69,14 +84,22 @@ class Run(models.Model):
     questions: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
     answers: models.JSONField[dict[str, Any]] = models.JSONField(default=dict, blank=True)
 
+    # Its own times, or its graph's; None is the setting of the same name, and for the last: no limit.
+    grace_seconds = models.FloatField(null=True, blank=True)
+    interrupt_after_seconds = models.FloatField(null=True, blank=True)
+    max_seconds = models.FloatField(null=True, blank=True)  # since `started_at`
+
     attempt = models.PositiveIntegerField(default=0)
     resurrections = models.PositiveIntegerField(default=0)
+    # A queued run is left alone until then, so that what kills its process does so less and less often.
+    not_before = models.DateTimeField(null=True, blank=True)
     worker = models.CharField(max_length=200, blank=True)
     pid = models.PositiveIntegerField(null=True, blank=True)
     pid_started_at = models.FloatField(null=True, blank=True)  # seconds since the epoch, with `pid` a process's name
     lease_expires_at = models.DateTimeField(null=True, blank=True)
 
     current_node = models.CharField(max_length=200, blank=True)
+    current_call = models.CharField(max_length=200, blank=True, default="", db_default="")  # of a model or a tool
     progress_done = models.PositiveIntegerField(default=0)
     progress_total = models.PositiveIntegerField(default=0)  # 0: unknown
 
@@ -94,6 +117,21 @@ class Run(models.Model):
     stop_acknowledged_at = models.DateTimeField(null=True, blank=True)
     stop_gone_at = models.DateTimeField(null=True, blank=True)
     stop_rung = models.PositiveSmallIntegerField(null=True, blank=True)
+    # What it was doing when it was asked.
+    stop_node = models.CharField(max_length=200, blank=True, default="", db_default="")
+    stop_call = models.CharField(max_length=200, blank=True, default="", db_default="")
+
+    # Set while it is paused or pausing, and taken back by a resume. Defaults of the database, so that a worker that
+    # knows no pause yet can insert runs.
+    pause_requested_at = models.DateTimeField(null=True, blank=True)
+    pause_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    pause_actor = models.CharField(max_length=200, blank=True, default="", db_default="")
+    pause_source = models.CharField(max_length=8, choices=StopSource, blank=True, default="", db_default="")
+    pause_reason = models.TextField(blank=True, default="", db_default="")
+    # To the children that it starts before it has drained.
+    pause_cascades = models.BooleanField(default=False, db_default=False)
 
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     queued_at = models.DateTimeField(default=timezone.now)
@@ -115,6 +153,8 @@ class Run(models.Model):
             models.Index(fields=["worker"], condition=Q(status=Status.RUNNING), name="run_worker_running"),
             models.Index(fields=["lease_expires_at"], condition=Q(status=Status.RUNNING), name="run_lease"),
             models.Index(fields=["stop_deadline"], condition=_active & _stopping, name="run_stopping"),
+            models.Index(fields=["adopted_by"], condition=Q(adopted_by__isnull=False), name="run_adopted"),
+            models.Index(fields=["started_at"], condition=_active & Q(max_seconds__isnull=False), name="run_limited"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
@@ -144,6 +184,9 @@ class Run(models.Model):
                 | (_stopping & Q(stop_mode__in=StopMode.values)),
                 name="run_stop_has_a_mode",
             ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.PAUSED) | Q(pause_requested_at__isnull=False), name="run_paused_was_asked"
+            ),
             models.CheckConstraint(condition=Q(priority__lt=len(PRIORITY_RANGE)), name="run_priority_in_range"),
             models.UniqueConstraint(fields=["parent", "child_key"], name="run_child_key_unique"),
             models.UniqueConstraint(fields=["owner", "idempotency_key"], name="run_idempotency_key_unique"),
@@ -153,6 +196,9 @@ class Run(models.Model):
                 name="run_idempotency_key_unowned",
             ),
             models.UniqueConstraint(fields=["thread_id"], condition=_active, name="run_thread_has_one_active"),
+            models.UniqueConstraint(
+                fields=["retry_of"], condition=Q(retry_of__isnull=False), name="run_is_retried_once"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -176,8 +222,15 @@ class Run(models.Model):
         return Schedule(self.stop_interrupt_at or kill_at, kill_at)
 
     @property
+    def is_pausing(self) -> bool:
+        """A pause was accepted, and the run has not left its process yet."""
+        return self.status == Status.RUNNING and self.pause_requested_at is not None and not self.is_stopping
+
+    @property
     def display_status(self) -> str:
-        return CANCELLING if self.is_stopping else self.status
+        if self.is_stopping:
+            return CANCELLING
+        return PAUSING if self.is_pausing else self.status
 
 
 class StatusChange(models.Model):
@@ -208,6 +261,8 @@ class NodeExecution(models.Model):
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
     error: models.JSONField[dict[str, Any] | None] = models.JSONField(null=True, blank=True)
+    # Not in a graph that another node calls in its own code, where nobody could take its declared result.
+    is_stoppable = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         ordering: ClassVar = ["started_at", "id"]
@@ -222,6 +277,53 @@ class NodeExecution(models.Model):
 
     def __str__(self) -> str:
         return f"{self.node} of {self.run_id}"
+
+
+class NodeStop(models.Model):
+    """The stop of one node while its run goes on: what was asked, and what has happened.
+
+    `namespace` is the node's in LangGraph: when it is executed again from the same checkpoint, after its process was
+    killed, it is the same, and the node gives its declared result at once. `node_stops` is the only writer.
+    """
+
+    execution = models.OneToOneField(NodeExecution, on_delete=models.CASCADE, related_name="stop", primary_key=True)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="node_stops")
+    attempt = models.PositiveIntegerField()
+    namespace = models.CharField(max_length=1_000)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    actor = models.CharField(max_length=200, blank=True)
+    source = models.CharField(max_length=8, choices=StopSource)
+    reason = models.TextField(blank=True)
+    mode = models.CharField(max_length=9, choices=StopMode)
+    requested_at = models.DateTimeField()
+    interrupt_at = models.DateTimeField()
+    kill_at = models.DateTimeField()
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    gone_at = models.DateTimeField(null=True, blank=True)
+    rung = models.PositiveSmallIntegerField(null=True, blank=True)
+    outcome = models.CharField(max_length=9, choices=NodeStopOutcome, blank=True)
+    # What was seen of its process before it was killed with it.
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    stacks = models.TextField(blank=True)
+    killed: models.JSONField[list[dict[str, Any]]] = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["requested_at", "execution_id"]
+        indexes: ClassVar = [models.Index(fields=["run"], condition=Q(outcome=""), name="node_stop_open")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(outcome="", gone_at__isnull=True)
+                | (Q(outcome__in=NodeStopOutcome.values) & Q(gone_at__isnull=False)),
+                name="node_stop_gone_at_iff_outcome",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"stop of {self.namespace} of {self.run_id}"
+
+    @property
+    def plan(self) -> Schedule:
+        return Schedule(self.interrupt_at, self.kill_at)
 
 
 class StopReceipt(models.Model):

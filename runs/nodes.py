@@ -17,10 +17,10 @@ from django.db import connections
 from langgraph.config import get_config
 from langgraph.types import interrupt
 
-from runs import control, events, tokens
+from runs import control, events, retrying, tokens
 from runs.errors import ChildFailed, NotInRun, ParentIsStopping, RunCancelled
 from runs.models import DEFAULT_PRIORITY, Run
-from runs.runner import JOIN_MARK
+from runs.runner import EARLIER_TRIES, JOIN_MARK
 from runs.states import OnParentStop, Status
 
 T = TypeVar("T")
@@ -72,7 +72,8 @@ def spawn(
     """Start a child run and return its id.
 
     A node that runs again, after a `join` or on another worker, gets the same child and starts none twice:
-    children are known by the node's execution and `key`.
+    children are known by the node's execution and `key`. In the retry of a run it gets the child of the earlier try
+    if that completed, and otherwise the child's own retry.
 
     Args:
         key: names the child within this node; None is its place in the order of the node's spawns.
@@ -87,20 +88,21 @@ def spawn(
     if key is None:
         key = f"#{token.next_spawn(node)}"
     child_key = _child_key(node, key)
-    try:
-        child = _with_database(
-            lambda: control.submit(
-                graph,
-                input,
-                parent=token.run_id,
-                child_key=child_key,
-                on_parent_stop=on_parent_stop,
-                priority=priority,
-                metadata=metadata,
-            )
+    earlier = _earlier_tries()
+
+    def start() -> Run:
+        taken = retrying.take_over_child(token.run_id, earlier, child_key, graph) if earlier else None
+        return taken or control.submit(
+            graph,
+            input,
+            parent=token.run_id,
+            child_key=child_key,
+            on_parent_stop=on_parent_stop,
+            priority=priority,
+            metadata=metadata,
         )
-    except ParentIsStopping as error:
-        raise RunCancelled(token.run_id, "it was asked to stop while it started a child") from error
+
+    child = _start_children(token, start)
     events.sink().emit(token.run_id, "child.spawned", {"child_id": str(child.id), "graph": graph})
     return child.id
 
@@ -117,12 +119,37 @@ def join(children: Sequence[UUID], *, raise_on_failure: bool = True) -> list[Chi
     Raises:
         ChildFailed: a child failed or was cancelled, unless `raise_on_failure` is off.
     """
-    _token("join()").raise_if_cancelled()
-    results = [ChildResult(**result) for result in interrupt({JOIN_MARK: [str(child) for child in children]})]
+    token = _token("join()")
+    token.raise_if_cancelled()
+    if earlier := _earlier_tries():
+        children = _start_children(token, lambda: retrying.take_over_children(token.run_id, earlier, children))
+    awaited = [str(child) for child in children]
+    answer = interrupt({JOIN_MARK: awaited})
+    while earlier and not _is_answer(answer, awaited):
+        # An earlier try was answered with what became of children that have been started again since.
+        answer = interrupt({JOIN_MARK: awaited})
+    results = [ChildResult(**result) for result in answer]
     failed = [result for result in results if not result.completed]
     if failed and raise_on_failure:
         raise ChildFailed(failed)
     return results
+
+
+def _start_children(token: tokens.CancelToken, start: Callable[[], T]) -> T:
+    try:
+        return _with_database(start)
+    except ParentIsStopping as error:
+        raise RunCancelled(token.run_id, "it was asked to stop while it started a child") from error
+
+
+def _is_answer(answer: Any, awaited: Sequence[str]) -> bool:
+    return isinstance(answer, list) and all(
+        isinstance(result, dict) and result.get("id") in awaited for result in answer
+    )
+
+
+def _earlier_tries() -> tuple[UUID, ...]:
+    return tuple(get_config()["configurable"].get(EARLIER_TRIES, ()))
 
 
 def _token(what: str) -> tokens.CancelToken:
@@ -133,9 +160,9 @@ def _token(what: str) -> tokens.CancelToken:
 
 
 def _child_key(node: str, key: str) -> str:
-    """A deep subgraph's path may be longer than the column: then its digest names the child as well."""
+    """A deep subgraph's path may be longer than the column: then a digest stands for its end."""
     whole = f"{node}:{key}"
-    return whole if len(whole) <= 400 else sha256(whole.encode()).hexdigest()
+    return whole if len(whole) <= 400 else f"{whole[:335]}#{sha256(whole.encode()).hexdigest()}"
 
 
 def _node_path() -> str:

@@ -1,4 +1,4 @@
-"""Who may see and stop which runs: their owner, and whoever has the permission for all of them.
+"""Who may see, stop and retry which runs: their owner, and whoever has the permission for all of them.
 
 Every surface with a logged-in user asks here: the admin, the API, the pages. The command line does not,
 because whoever can type it can read the database.
@@ -33,6 +33,11 @@ def may_view(user: Person, run: Run) -> bool:
 
 def may_stop(user: Person, run: Run) -> bool:
     return _is_owner(user, run) or _has(user, STOP_ANY)
+
+
+def may_retry(user: Person, run: Run) -> bool:
+    """A retry is a run of the same owner again; who may end it may have it tried again."""
+    return may_stop(user, run)
 
 
 def may_kill(user: Person, run: Run) -> bool:

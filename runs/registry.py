@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, DateTimeField, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Least
 from django.utils import timezone
 
@@ -37,8 +37,11 @@ from runs.states import ACTIVE, IDLE, TERMINAL, TRANSITIONS, OnParentStop, Statu
 _ACTIVE = sorted(ACTIVE)
 _TERMINAL = sorted(TERMINAL)
 _TABLE = Run._meta.db_table
+_PAUSE_COLUMNS = ("pause_requested_at", "pause_by", "pause_actor", "pause_source", "pause_reason", "pause_cascades")
+# A run's own grace and its own time until the interrupt, in seconds.
+Times: TypeAlias = "tuple[float | None, float | None]"
 # What a runner needs to know, in the order of the model's fields, which `from_db` expects.
-_CLAIMED = ("id", "graph", "thread_id", "input", "answers", "attempt")
+_CLAIMED = ("id", "graph", "retry_of_id", "retry_from_start", "thread_id", "input", "answers", "attempt")
 
 # Walks up from one run (the parameter) to the first that it was told to outlive.
 _STOPPING_ANCESTOR = f"""
@@ -64,23 +67,46 @@ class Claimant:
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Who asks what; `grace_seconds` is the time until the process is killed."""
+    """Who asks what; `grace_seconds` is the time until the process is killed, `interrupt_after_seconds` that until its
+    nodes are interrupted. None are each run's own times, or else the settings."""
 
     mode: StopMode
     source: StopSource
     actor: str
     reason: str
-    grace_seconds: float
+    grace_seconds: float | None = None
     by_id: UUID | None = None
+    interrupt_after_seconds: float | None = None
 
-    def schedule(self, now: datetime) -> Schedule:
-        after = runs_settings().interrupt_after_seconds
-        return schedule(self.mode, now, interrupt_after_seconds=after, grace_seconds=self.grace_seconds)
+    def schedule(
+        self, now: datetime, own_grace_seconds: float | None = None, own_interrupt_after_seconds: float | None = None
+    ) -> Schedule:
+        """The schedule for a run with these times of its own."""
+        settings = runs_settings()
+        return schedule(
+            self.mode,
+            now,
+            interrupt_after_seconds=_first(
+                self.interrupt_after_seconds, own_interrupt_after_seconds, settings.interrupt_after_seconds
+            ),
+            grace_seconds=_first(self.grace_seconds, own_grace_seconds, settings.grace_seconds),
+        )
+
+
+@dataclass(frozen=True)
+class PauseRequest:
+    """Who asks for a pause and why; with `cascades`, of everything below it as well."""
+
+    source: StopSource
+    actor: str
+    reason: str
+    cascades: bool = True
+    by_id: UUID | None = None
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """One run that a stop reached, and the status it has now."""
+    """One run that a stop, a pause or a resume reached, and the status it has now."""
 
     run_id: UUID
     status: Status
@@ -98,24 +124,31 @@ class Settled:
 
 
 def create(run: Run) -> None:
-    """Insert a queued run.
+    """Insert a queued run; a paused one if its parent is being paused with all below it.
 
-    Race: the parent's row is locked first, so a child is either seen by the stop of its parent or refused here.
+    Race: the parent's row is locked first, so a child is either seen by the stop of its parent or refused here; and
+    either seen by the pause of its parent or born paused.
 
     Raises:
         ParentIsStopping: the parent has a stop requested, or has ended.
         IntegrityError: a unique key is taken; the caller knows which of them mean "the same run".
     """
     with transaction.atomic():
+        run.status = Status.QUEUED
         if run.parent_id is not None:
             parent = (
-                Run.objects.select_for_update(no_key=True).only("status", "stop_requested_at").get(id=run.parent_id)
+                Run.objects.select_for_update(no_key=True)
+                .only("status", "stop_requested_at", *_PAUSE_COLUMNS)
+                .get(id=run.parent_id)
             )
             if parent.is_terminal or parent.is_stopping:
                 raise ParentIsStopping(run.parent_id, parent.display_status)
-        run.status = Status.QUEUED
+            if parent.is_pausing and parent.pause_cascades and run.on_parent_stop == OnParentStop.CANCEL:
+                run.status = Status.PAUSED
+                for column in columns_of(Run, _PAUSE_COLUMNS):
+                    setattr(run, column.attname, getattr(parent, column.attname))
         _insert(run)
-        _record([run.id], Status.QUEUED, 0)
+        _record([run.id], Status(run.status), 0)
 
 
 def create_cancelled(run: Run, request: StopRequest) -> None:
@@ -136,8 +169,8 @@ def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | No
     """Make a queued run the claimant's, by compare-and-set.
 
     Returns:
-        The run with its new attempt, or None: it is not queued (a repeated doorbell), or it or an ancestor has a
-        stop requested.
+        The run with its new attempt, or None: it is not queued (a repeated doorbell), it pauses before another
+        attempt, or it or an ancestor has a stop requested.
     """
     now = moment(timezone.now())
     lease = moment(timezone.now() + timedelta(seconds=lease_seconds))
@@ -148,10 +181,10 @@ def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | No
             status = '{Status.RUNNING.value}', attempt = attempt + 1, worker = %s, pid = %s, pid_started_at = %s,
             lease_expires_at = %s, started_at = COALESCE(started_at, %s), last_activity_at = %s
         WHERE id = %s AND status = '{Status.QUEUED.value}' AND stop_requested_at IS NULL
-            AND NOT EXISTS ({_STOPPING_ANCESTOR})
+            AND (not_before IS NULL OR not_before <= %s) AND NOT EXISTS ({_STOPPING_ANCESTOR})
         RETURNING {", ".join(_CLAIMED)}
     """  # noqa: S608 - names and constants; every value is a parameter
-    parameters = [claimant.worker, claimant.pid, claimant.pid_started_at, lease, now, now, key, key]
+    parameters = [claimant.worker, claimant.pid, claimant.pid_started_at, lease, now, now, key, now, key]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         row = cursor.fetchone()
@@ -196,7 +229,7 @@ def settle(
         UPDATE {_TABLE} SET
             status = CASE WHEN stop_requested_at IS NULL THEN %s ELSE '{Status.CANCELLED.value}' END,
             output = %s, error = %s, finished_at = %s, last_activity_at = %s, lease_expires_at = NULL,
-            current_node = '', stop_gone_at = {stopping}, stop_rung = {stopping}
+            current_node = '', current_call = '', stop_gone_at = {stopping}, stop_rung = {stopping}
             {f", stop_acknowledged_at = {stopping}" if acknowledged_at else ""}
         WHERE id = %s AND attempt = %s AND status = '{Status.RUNNING.value}'
             {"AND stop_requested_at IS NULL" if unless_stopping else ""}
@@ -242,27 +275,30 @@ def fail_queued(run_id: UUID, error: dict[str, Any]) -> Settled | None:
 # --- suspending and waking --------------------------------------------------------------------------------
 
 
-def suspend(run_id: UUID, attempt: int, *, awaited: Iterable[UUID], questions: Mapping[str, Any]) -> bool:
+def suspend(run_id: UUID, attempt: int, *, awaited: Iterable[UUID], questions: Mapping[str, Any]) -> Status | None:
     """Free the slot until the awaited children have ended and the questions are answered.
 
-    False if the attempt is stale or a stop was requested; the caller then settles. Call `wake` after it: the last
-    child may have ended in between.
+    Call `wake` after it: the last child may have ended in between.
+
+    Returns:
+        Waiting, or paused if a pause was requested; None if the attempt is stale or a stop was requested: the caller
+        then settles.
     """
     with transaction.atomic():
         landed = Run.objects.filter(
             id=run_id, attempt=attempt, status=Status.RUNNING, stop_requested_at__isnull=True
         ).update(
-            status=Status.WAITING,
+            status=_paused_or(Status.WAITING),
             questions=dict(questions),
             answers={},
+            current_call="",
             lease_expires_at=None,
             last_activity_at=timezone.now(),
         )
         if not landed:
-            return False
-        Run.objects.filter(parent_id=run_id, id__in=list(awaited)).update(is_awaited=True)
-        _record([run_id], Status.WAITING, attempt)
-    return True
+            return None
+        Run.objects.filter(_joined_by(run_id), id__in=list(awaited)).update(is_awaited=True)
+        return _record_own(run_id, attempt)
 
 
 def wake(run_id: UUID) -> bool:
@@ -270,15 +306,25 @@ def wake(run_id: UUID) -> bool:
 
     A run that goes on waiting shows how many of the children that it waits for have ended.
     """
-    awaited = Run.objects.filter(parent_id=run_id, is_awaited=True)
+    awaited = Run.objects.filter(_joined_by(run_id), is_awaited=True)
     with transaction.atomic():
         Run.objects.filter(id=run_id, status=Status.WAITING).update(
             progress_done=awaited.filter(status__in=_TERMINAL).count(), progress_total=awaited.count()
         )
-        landed = _ready_to_wake().filter(id=run_id).update(status=Status.QUEUED, queued_at=timezone.now())
+        # All have ended, also those that did after they were counted.
+        landed = (
+            _ready_to_wake()
+            .filter(id=run_id)
+            .update(status=Status.QUEUED, queued_at=timezone.now(), progress_done=F("progress_total"))
+        )
         if landed:
             _record([run_id], Status.QUEUED)
     return bool(landed)
+
+
+def _joined_by(run_id: UUID) -> Q:
+    """A run's children, and those of an earlier try of it whose results it took: they completed before it began."""
+    return Q(parent_id=run_id) | Q(adopted_by_id=run_id)
 
 
 def list_forgotten_waiters() -> list[UUID]:
@@ -286,9 +332,9 @@ def list_forgotten_waiters() -> list[UUID]:
     return list(_ready_to_wake().values_list("id", flat=True)[:1_000])
 
 
-def _ready_to_wake() -> QuerySet[Run]:
+def _ready_to_wake(status: Status = Status.WAITING) -> QuerySet[Run]:
     awaited = Run.objects.filter(parent_id=OuterRef("id"), is_awaited=True, status__in=_ACTIVE)
-    return Run.objects.filter(Q(questions={}) | ~Q(answers={}), ~Exists(awaited), status=Status.WAITING)
+    return Run.objects.filter(Q(questions={}) | ~Q(answers={}), ~Exists(awaited), status=status)
 
 
 def answer(run_id: UUID, answers: Mapping[str, Any]) -> bool:
@@ -300,21 +346,42 @@ def answer(run_id: UUID, answers: Mapping[str, Any]) -> bool:
     )
 
 
-def requeue(run_id: UUID, attempt: int, *, resurrect: bool) -> bool:
-    """Give the run of a lost attempt back to the queue, to go on from its last checkpoint."""
+def requeue(run_id: UUID, attempt: int, *, resurrect: bool, pause_seconds: float = 0.0) -> Status | None:
+    """Take a run from an attempt that is lost or has drained, to go on from its last checkpoint.
+
+    Args:
+        resurrect: whether it counts as a loss.
+        pause_seconds: how long it is not claimed.
+
+    Returns:
+        Queued, or paused if a pause was requested; None if the attempt is stale or a stop was requested.
+    """
+    now = timezone.now()
     with transaction.atomic():
         landed = Run.objects.filter(
             id=run_id, attempt=attempt, status=Status.RUNNING, stop_requested_at__isnull=True
         ).update(
-            status=Status.QUEUED,
-            queued_at=timezone.now(),
+            status=_paused_or(Status.QUEUED),
+            queued_at=now,
+            not_before=now + timedelta(seconds=pause_seconds) if pause_seconds else None,
+            current_call="",
             lease_expires_at=None,
             rung_at=None,
             resurrections=F("resurrections") + (1 if resurrect else 0),
         )
-        if landed:
-            _record([run_id], Status.QUEUED, attempt)
-    return bool(landed)
+        return _record_own(run_id, attempt) if landed else None
+
+
+def _paused_or(status: Status) -> Case:
+    """What a run becomes that leaves its process: a pause that was asked for meanwhile has then happened."""
+    return Case(When(pause_requested_at__isnull=True, then=Value(status)), default=Value(Status.PAUSED))
+
+
+def _record_own(run_id: UUID, attempt: int) -> Status:
+    """Record the status that this transaction has given to a run."""
+    status = Status(Run.objects.values_list("status", flat=True).get(id=run_id))
+    _record([run_id], status, attempt)
+    return status
 
 
 def list_results(run_ids: Sequence[UUID]) -> list[dict[str, Any]]:
@@ -382,12 +449,12 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
             ORDER BY id {locking}
         )
         UPDATE {_TABLE} SET
-            {", ".join(f"{name} = %s" for name in names)},
+            {", ".join(f"{name} = %s" for name in names)}, stop_node = current_node, stop_call = current_call,
             status = CASE WHEN status IN ({idle}) THEN '{Status.CANCELLED.value}' ELSE status END,
             finished_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END,
             stop_gone_at = CASE WHEN status IN ({idle}) THEN %s ELSE NULL END
         WHERE id IN (SELECT id FROM found) AND status IN ({active}) AND stop_requested_at IS NULL
-        RETURNING id, status, parent_id
+        RETURNING id, status, parent_id, grace_seconds, interrupt_after_seconds
     """  # noqa: S608 - names of columns and constants; every value is a parameter
     values = [_as_column(name, value) for name, value in columns.items()]
     at = moment(now)
@@ -395,27 +462,64 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         rows = cursor.fetchall()
+    _plan_by_own_times({as_uuid(row[0]): (row[3], row[4]) for row in rows}, request, now)
     return [Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2])) for row in rows]
+
+
+def _plan_by_own_times(times: Mapping[UUID, Times], request: StopRequest, now: datetime) -> None:
+    """Correct the schedule of those runs that have times of their own, in one statement; most have none."""
+    usual = request.schedule(now)
+    plans = {run_id: request.schedule(now, *own) for run_id, own in times.items() if own != (None, None)}
+    plans = {run_id: plan for run_id, plan in plans.items() if plan != usual}
+    if plans:
+        interrupt_at, kill_at = _by_run(plans, usual)
+        Run.objects.filter(id__in=plans).update(stop_interrupt_at=interrupt_at, stop_deadline=kill_at)
+
+
+def _by_run(plans: Mapping[UUID, Schedule], otherwise: Schedule) -> tuple[Case, Case]:
+    """The two moments of each run's schedule, each as one expression."""
+    runs_of: dict[Schedule, list[UUID]] = {}
+    for run_id, plan in plans.items():
+        if plan != otherwise:
+            runs_of.setdefault(plan, []).append(run_id)
+
+    def moment_of(name: str) -> Case:
+        cases = [When(id__in=ids, then=Value(getattr(plan, name), DateTimeField())) for plan, ids in runs_of.items()]
+        return Case(*cases, default=Value(getattr(otherwise, name), DateTimeField()))
+
+    return moment_of("interrupt_at"), moment_of("kill_at")
 
 
 def escalate(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = True) -> list[UUID]:
     """Bring the higher rungs of runs that are already stopping forward; never puts them off."""
-    plan = request.schedule(timezone.now())
+    now = timezone.now()
+    usual = request.schedule(now)
     with transaction.atomic():
         ids = list_tree(run_ids) if cascade else list(run_ids)
-        later = Run.objects.select_for_update(no_key=True).filter(
-            Q(stop_deadline__gt=plan.kill_at) | Q(stop_interrupt_at__gt=plan.interrupt_at),
-            id__in=ids,
-            status=Status.RUNNING,
-            stop_requested_at__isnull=False,
+        stopping = Run.objects.select_for_update(no_key=True).filter(
+            id__in=ids, status=Status.RUNNING, stop_requested_at__isnull=False
         )
-        reached = list(later.order_by("id").values_list("id", flat=True))
-        Run.objects.filter(id__in=reached).update(
-            stop_mode=Case(When(stop_mode=StopMode.KILL, then=Value(StopMode.KILL)), default=Value(request.mode)),
-            stop_interrupt_at=Least("stop_interrupt_at", Value(plan.interrupt_at)),
-            stop_deadline=Least("stop_deadline", Value(plan.kill_at)),
-        )
-    return reached
+        plans = {
+            row[0]: plan
+            for row in stopping.order_by("id").values_list(
+                "id", "stop_interrupt_at", "stop_deadline", "grace_seconds", "interrupt_after_seconds"
+            )
+            if _is_sooner(plan := request.schedule(now, row[3], row[4]), row[1], row[2])
+        }
+        if plans:
+            interrupt_at, kill_at = _by_run(plans, usual)
+            Run.objects.filter(id__in=plans).update(
+                stop_mode=Case(When(stop_mode=StopMode.KILL, then=Value(StopMode.KILL)), default=Value(request.mode)),
+                stop_interrupt_at=Least("stop_interrupt_at", interrupt_at),
+                stop_deadline=Least("stop_deadline", kill_at),
+            )
+    return list(plans)
+
+
+def _is_sooner(plan: Schedule, interrupt_at: datetime | None, kill_at: datetime | None) -> bool:
+    return (kill_at is not None and plan.kill_at < kill_at) or (
+        interrupt_at is not None and plan.interrupt_at < interrupt_at
+    )
 
 
 def list_tree(run_ids: Sequence[UUID]) -> list[UUID]:
@@ -451,7 +555,88 @@ def _stop_columns(request: StopRequest, now: datetime) -> dict[str, Any]:
     }
 
 
+# --- pauses -----------------------------------------------------------------------------------------------
+
+
+def request_pause(run_ids: Sequence[UUID], request: PauseRequest) -> list[Stopped]:
+    """Ask runs to pause, and everything below them if the request cascades.
+
+    What is queued or waiting is paused on the spot; what runs drains first. What is stopping, has ended or was asked
+    before is left alone and is not in the answer. A child that was told to outlive its parent goes on.
+
+    Race: as `request_stop`. A child that was being inserted meanwhile is found by the next round, or is born paused.
+    """
+    reached: dict[UUID, Stopped] = {}
+    columns: dict[str, Any] = {
+        "pause_requested_at": timezone.now(),
+        "pause_by": request.by_id,
+        "pause_actor": request.actor[:200],
+        "pause_source": request.source,
+        "pause_reason": request.reason,
+        "pause_cascades": request.cascades,
+    }
+    with transaction.atomic():
+        roots = [run.id for run in _lock(run_ids, status__in=_ACTIVE)]
+        while found := _lock(_below(roots, request.cascades), status__in=_ACTIVE, pause_requested_at__isnull=True):
+            idle = [run.id for run in found if run.status in IDLE]
+            Run.objects.filter(id__in=idle).update(status=Status.PAUSED, **columns)
+            _record(idle, Status.PAUSED)
+            Run.objects.filter(id__in=[run.id for run in found], status=Status.RUNNING).update(**columns)
+            for run in found:
+                status = Status.PAUSED if run.status in IDLE else Status.RUNNING
+                reached[run.id] = Stopped(run.id, status, run.parent_id)
+    return list(reached.values())
+
+
+def resume(run_ids: Sequence[UUID], *, cascade: bool = True) -> list[Stopped]:
+    """Let paused runs go on, and with `cascade` the paused ones below them.
+
+    A paused run becomes queued, or waiting if it still waits for children or for answers: call `wake` for it, the last
+    child may have ended in between. Of a run that is still pausing the pause is withdrawn; if it drains all the same,
+    `requeue` sends it on.
+    """
+    reached: dict[UUID, Stopped] = {}
+    nothing: dict[str, Any] = {
+        **dict.fromkeys(_PAUSE_COLUMNS, ""),
+        "pause_requested_at": None,
+        "pause_by": None,
+        "pause_cascades": False,
+    }
+    asked: dict[str, Any] = {"status__in": [Status.PAUSED, Status.RUNNING], "pause_requested_at__isnull": False}
+    with transaction.atomic():
+        roots = [run.id for run in _lock(run_ids, **asked)]
+        while found := _lock(_below(roots, cascade), **asked):
+            paused = {run.id for run in found if run.status == Status.PAUSED}
+            ready = set(_ready_to_wake(Status.PAUSED).filter(id__in=paused).values_list("id", flat=True))
+            for status, ids in ((Status.QUEUED, ready), (Status.WAITING, paused - ready)):
+                Run.objects.filter(id__in=ids).update(status=status, queued_at=timezone.now(), rung_at=None, **nothing)
+                _record(sorted(ids), status)
+                reached.update((run.id, Stopped(run.id, status, run.parent_id)) for run in found if run.id in ids)
+            running = [run for run in found if run.status == Status.RUNNING]
+            Run.objects.filter(id__in=[run.id for run in running]).update(**nothing)
+            reached.update((run.id, Stopped(run.id, Status.RUNNING, run.parent_id)) for run in running)
+    return list(reached.values())
+
+
+def _below(roots: Sequence[UUID], cascade: bool) -> Sequence[UUID]:
+    return list_tree(roots) if cascade else roots
+
+
+def _lock(run_ids: Sequence[UUID], **conditions: Any) -> list[Run]:
+    """Lock those of the runs that are not stopping and meet the conditions, in the order of their ids: so does every
+    statement that locks several."""
+    found = Run.objects.select_for_update(no_key=True).filter(
+        id__in=run_ids, stop_requested_at__isnull=True, **conditions
+    )
+    return list(found.order_by("id").only("id", "status", "parent_id"))
+
+
 # --- helpers ----------------------------------------------------------------------------------------------
+
+
+def _first(*seconds: float | None) -> float:
+    """The first that is not None, of which the last is not."""
+    return next(value for value in seconds if value is not None)
 
 
 def _record(run_ids: Sequence[UUID], status: Status, attempt: int | None = None) -> None:

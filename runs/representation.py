@@ -7,8 +7,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from runs import receipts
-from runs.models import NodeExecution, Run, StopReceipt
+from runs import lineage, node_stops, receipts
+from runs.models import NodeExecution, NodeStop, Run, StopReceipt
 
 
 def as_json(run: Run) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "status": run.display_status,
         "parent_id": str(run.parent_id) if run.parent_id else None,
         "root_id": str(run.root_id),
+        "retry_of": str(run.retry_of_id) if run.retry_of_id else None,
         "owner": str(run.owner) if run.owner else None,
         "thread_id": run.thread_id,
         "attempt": run.attempt,
@@ -27,6 +28,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "error": run.error,
         "questions": run.questions,
         "current_node": run.current_node or None,
+        "current_call": run.current_call or None,
         "progress": {"done": run.progress_done, "total": run.progress_total},
         "created_at": _time(run.created_at),
         "started_at": _time(run.started_at),
@@ -36,7 +38,30 @@ def as_json(run: Run) -> dict[str, Any]:
         "worker": run.worker or None,
         "priority": run.priority,
         "metadata": run.metadata,
+        "limits": {
+            "grace_seconds": run.grace_seconds,
+            "interrupt_after_seconds": run.interrupt_after_seconds,
+            "max_seconds": run.max_seconds,
+        },
         "stop": _stop(run),
+        "pause": _pause(run),
+    }
+
+
+def tries_as_json(run: Run) -> dict[str, Any]:
+    """What a run is another try of, the run that is another try of it, and the children of earlier tries whose
+    results it took. Asks the database, so it is for one run and not for a list."""
+    retried_by = lineage.find_retry(run.id)
+    retry = {
+        "from_start": run.retry_from_start,
+        "by": run.retry_actor or None,
+        "reason": run.retry_reason,
+    }
+    return {
+        "retry_of": str(run.retry_of_id) if run.retry_of_id else None,
+        "retry": retry if run.retry_of_id else None,
+        "retried_by": str(retried_by.id) if retried_by else None,
+        "adopted": [str(child_id) for child_id in lineage.list_adopted(run.id)],
     }
 
 
@@ -44,6 +69,7 @@ def node_as_json(execution: NodeExecution) -> dict[str, Any]:
     """`seconds` is None while it is running."""
     ended = execution.finished_at
     return {
+        "id": str(execution.id),
         "node": execution.node,
         "namespace": execution.namespace,
         "attempt": execution.attempt,
@@ -53,6 +79,32 @@ def node_as_json(execution: NodeExecution) -> dict[str, Any]:
         "finished_at": _time(ended),
         "seconds": (ended - execution.started_at).total_seconds() if ended else None,
         "error": execution.error,
+        "is_stoppable": execution.is_stoppable,
+    }
+
+
+def node_stop_as_json(stop: NodeStop) -> dict[str, Any]:
+    """`outcome` is None while the node has not left."""
+    return {
+        "execution_id": str(stop.pk),
+        "run_id": str(stop.run_id),
+        "node": stop.execution.node,
+        "namespace": stop.namespace,
+        "attempt": stop.attempt,
+        "requested_at": _time(stop.requested_at),
+        "by": stop.actor or None,
+        "source": stop.source,
+        "reason": stop.reason,
+        "mode": stop.mode,
+        "interrupt_at": _time(stop.interrupt_at),
+        "deadline": _time(stop.kill_at),
+        "rung": stop.rung,
+        "delivered_at": _time(stop.delivered_at),
+        "gone_at": _time(stop.gone_at),
+        "outcome": stop.outcome or None,
+        "pid": stop.pid,
+        "killed": stop.killed,
+        "stacks": stop.stacks,
     }
 
 
@@ -74,6 +126,18 @@ def _stop(run: Run) -> dict[str, Any] | None:
     }
 
 
+def _pause(run: Run) -> dict[str, Any] | None:
+    if run.pause_requested_at is None:
+        return None
+    return {
+        "requested_at": _time(run.pause_requested_at),
+        "by": run.pause_actor or None,
+        "source": run.pause_source,
+        "reason": run.pause_reason,
+        "cascades": run.pause_cascades,
+    }
+
+
 def receipt_as_json(run: Run, receipt: StopReceipt | None) -> dict[str, Any]:
     """One stop as a record: who and why, when asked, delivered, acknowledged and gone, by which rung, and what was
     seen of the process. Of the children that were stopped with it, the same in brief."""
@@ -82,6 +146,9 @@ def receipt_as_json(run: Run, receipt: StopReceipt | None) -> dict[str, Any]:
         "graph": run.graph,
         "status": run.display_status,
         "current_node": run.current_node or None,
+        "current_call": run.current_call or None,
+        "node": run.stop_node or None,
+        "call": run.stop_call or None,
         "stop": _stop(run),
         "pid": (receipt.pid if receipt else None) or run.pid,
         "worker": run.worker or None,
@@ -95,6 +162,7 @@ def receipt_as_json(run: Run, receipt: StopReceipt | None) -> dict[str, Any]:
             {"id": str(child.id), "graph": child.graph, "status": child.display_status, "stop": _stop(child)}
             for child in receipts.list_children(run)
         ],
+        "nodes": [node_stop_as_json(stop) for stop in node_stops.list_of(run.id)],
     }
 
 

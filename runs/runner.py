@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,22 +25,27 @@ from langgraph.errors import GraphBubbleUp, GraphDrained
 from langgraph.runtime import RunControl
 from langgraph.types import Command
 
-from runs import catalog, checkpoints, events, registry, tokens
-from runs.errors import RunCancelled
+from runs import catalog, checkpoints, events, lineage, node_tokens, registry, streaming, tokens
+from runs.conf import runs_settings
+from runs.errors import NodeCancelled, RunCancelled, RunInterrupted
 from runs.interruption import Interruption
 from runs.jsonable import as_json
+from runs.lineage import Tries
 from runs.models import Run
-from runs.states import NodeStatus, Status
+from runs.states import NodeStatus, NodeStopOutcome, Status
+from runs.stoppable import path_of, stoppable
 
 logger = logging.getLogger(__name__)
 
 # Marks the interrupt of a `join`, so that it is told apart from a question to a human.
 JOIN_MARK = "__runs_join__"
+# In a node's configurable: the ids of the runs that this one is another try of, newest first.
+EARLIER_TRIES = "earlier_tries"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended. For WAITING: what it waits for."""
+    """How an attempt ended. QUEUED: it has drained, and goes on later. For WAITING: what it waits for."""
 
     status: Status
     output: Any = None
@@ -66,6 +72,8 @@ class Boundaries(BaseCallbackHandler):
         self.sink = sink
         self.home = threading.get_ident()
         self.nodes: dict[UUID, events.NodeActivity] = {}
+        self.calls: dict[UUID, str] = {}  # of models and tools, under way
+        self.stoppable: frozenset[str] = frozenset()  # the paths of the nodes that can be stopped alone
 
     def on_chain_start(
         self,
@@ -91,7 +99,10 @@ class Boundaries(BaseCallbackHandler):
             namespace=namespace[:1_000],
             step=metadata.get("langgraph_step"),
             started_at=timezone.now(),
+            is_stoppable=path_of(namespace) in self.stoppable,
         )
+        if execution.is_stoppable:
+            self.token.nodes.begin(run_id, namespace, is_stopping=lambda: self.token.is_stopped)
         self.nodes[run_id] = execution
         self.sink.node_changed(execution)
         if not self.is_async:
@@ -101,26 +112,53 @@ class Boundaries(BaseCallbackHandler):
         self._end_node(run_id, NodeStatus.FINISHED)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        if isinstance(error, RunCancelled | asyncio.CancelledError | GraphDrained):
+        is_drain = isinstance(error, GraphDrained) and not self.token.should_stop()
+        if isinstance(error, RunCancelled | asyncio.CancelledError | GraphDrained) and not is_drain:
             self._end_node(run_id, NodeStatus.CANCELLED)
+        elif isinstance(error, NodeCancelled):  # with the node around it
+            self._end_node(run_id, NodeStatus.CANCELLED, events.as_error(error))
         elif isinstance(error, GraphBubbleUp):
             self._end_node(run_id, NodeStatus.SUSPENDED)
         else:
             self._end_node(run_id, NodeStatus.FAILED, events.as_error(error))
 
-    def on_llm_start(self, *args: Any, **kwargs: Any) -> None:
-        self.token.raise_if_cancelled()
+    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._begin_call("model", serialized, run_id, kwargs)
 
-    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
-        self.token.raise_if_cancelled()
+    def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._begin_call("model", serialized, run_id, kwargs)
 
     def on_llm_new_token(self, *args: Any, **kwargs: Any) -> None:
         # A call that is under way ends naturally, unless it is interrupted.
-        if self.token.rung > 0:
+        node = node_tokens.current.get()
+        if self.token.rung > 0 or (node is not None and node.is_told_to_interrupt):
             self.token.raise_if_cancelled()
 
-    def on_tool_start(self, *args: Any, **kwargs: Any) -> None:
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end_call(run_id)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end_call(run_id)
+
+    def on_tool_start(self, serialized: Any, input_str: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._begin_call("tool", serialized, run_id, kwargs)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end_call(run_id)
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end_call(run_id)
+
+    def _begin_call(self, kind: str, serialized: Any, run_id: UUID, told: dict[str, Any]) -> None:
         self.token.raise_if_cancelled()
+        name = told.get("name") or (serialized or {}).get("name") or ""
+        self.calls[run_id] = f"{kind} {name}".strip()
+        self.sink.call_changed(self.run.id, self.run.attempt, self.calls[run_id])
+
+    def _end_call(self, run_id: UUID) -> None:
+        if self.calls.pop(run_id, None) is not None:
+            others = list(self.calls.values())
+            self.sink.call_changed(self.run.id, self.run.attempt, others[-1] if others else "")
 
     def on_retriever_start(self, *args: Any, **kwargs: Any) -> None:
         self.token.raise_if_cancelled()
@@ -136,6 +174,8 @@ class Boundaries(BaseCallbackHandler):
             return
         if not self.is_async:
             self.interruption.leave_node()
+        if execution.is_stoppable:
+            status, error = self._end_stop(execution, status, error)
         execution.status = status
         execution.finished_at = timezone.now()
         execution.error = error
@@ -143,6 +183,22 @@ class Boundaries(BaseCallbackHandler):
         if threading.get_ident() != self.home:
             # LangGraph's pool ends with the graph; what its OS threads opened must be closed in them.
             connections.close_all()
+
+    def _end_stop(
+        self, execution: events.NodeActivity, status: NodeStatus, error: dict[str, Any] | None
+    ) -> tuple[NodeStatus, dict[str, Any] | None]:
+        """How a node has really ended, whose stop, if there was one, LangGraph knows nothing of."""
+        node = self.token.nodes.end(execution.namespace, execution.id)
+        if node is None or node.order is None:
+            return status, error
+        outcome = NodeStopOutcome.ENDED
+        if node.was_stopped and status is NodeStatus.FINISHED:
+            outcome, status = NodeStopOutcome.CANCELLED, NodeStatus.CANCELLED
+            error = events.as_error(NodeCancelled(execution.node, node.order.reason))
+        elif status is NodeStatus.CANCELLED:
+            outcome = NodeStopOutcome.OVERTAKEN  # by the stop of the run, or of a node around it
+        execution.stop = events.NodeStopEnd(node.order.execution_id, outcome, node.rung)
+        return status, error
 
 
 def _is_node(tags: Any) -> bool:
@@ -157,6 +213,7 @@ class GraphThread(threading.Thread):
         self.run_row = run
         self.token = token
         self.control = RunControl()
+        self.is_draining = False
         self.interruption = Interruption(lambda: token.critical_until is not None)
         self.outcome = Outcome(Status.FAILED, error={"type": "NotRun", "message": "the graph was never started"})
         self._context = contextvars.copy_context()
@@ -165,6 +222,19 @@ class GraphThread(threading.Thread):
         """Rung 0: the graph leaves at its next boundary. Safe to call from any thread, any number of times."""
         self.control.request_drain(reason or "cancelled")
         self.token.request(reason)
+
+    def drain(self, reason: str, *, interrupt: bool = False) -> None:
+        """No stop: the graph leaves at its next step boundary, and node code sees nothing of it.
+
+        Safe to call from any thread, any number of times.
+
+        Args:
+            interrupt: cut the nodes that are working, too; they are executed again when the run goes on.
+        """
+        self.is_draining = True
+        self.control.request_drain(reason or "drained")
+        if interrupt:
+            self.interruption.start()
 
     def interrupt(self, reason: str) -> None:
         """Rung 1: raise inside the nodes now. Safe to call from any thread, any number of times."""
@@ -184,13 +254,16 @@ class GraphThread(threading.Thread):
             boundaries.end_open_nodes(NodeStatus.CANCELLED)
         except BaseException as error:
             self.outcome = self._outcome_of(error)
-            stopped = self.outcome.status is Status.CANCELLED
+            stopped = self.outcome.status is not Status.FAILED
             boundaries.end_open_nodes(NodeStatus.CANCELLED if stopped else NodeStatus.FAILED)
         finally:
             self.interruption.end()
             connections.close_all()
 
     def _outcome_of(self, error: BaseException) -> Outcome:
+        is_drain = isinstance(error, GraphDrained | RunInterrupted | asyncio.CancelledError) and self.is_draining
+        if is_drain and not self.token.should_stop():
+            return Outcome(Status.QUEUED)
         is_stop = isinstance(error, RunCancelled | GraphDrained)
         if is_stop or (isinstance(error, asyncio.CancelledError) and self.token.should_stop()):
             self.token.acknowledge()
@@ -201,34 +274,41 @@ class GraphThread(threading.Thread):
 
 def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: Boundaries) -> Outcome:
     """Run or resume the graph in the calling OS thread until it ends, suspends or is stopped."""
-    config = _config(run, token, boundaries)
+    tries = lineage.tries_of(run)
+    config = _config(run, token, boundaries, tries)
     found = catalog.load(run.graph)
     if catalog.is_factory(found) or _is_async(found):
         boundaries.is_async = True
-        return asyncio.run(_drive_async(run, found, config, control, boundaries.interruption))
-    graph = _equip(found)
-    snapshot = graph.get_state(config) if run.attempt > 1 else None
-    entry = _entry(run, snapshot)
-    output = graph.invoke(entry, config, control=control, durability="sync")
-    return _outcome(output)
+        return asyncio.run(_drive_async(run, tries, found, config, control, boundaries))
+    graph = _equip(found, boundaries)
+    snapshot = graph.get_state(config) if _may_go_on(run) else None
+    entry, config = _entry(run, tries, snapshot, config)
+    modes, tell = runs_settings().stream_modes, partial(boundaries.sink.emit, run.id)
+    return _outcome(streaming.invoke(graph, entry, config, control, modes, tell))
 
 
 async def _drive_async(
-    run: Run, found: Any, config: dict[str, Any], control: RunControl, interruption: Interruption
+    run: Run, tries: Tries, found: Any, config: dict[str, Any], control: RunControl, boundaries: Boundaries
 ) -> Outcome:
-    interruption.enter_loop()
+    boundaries.interruption.enter_loop()
     async with AsyncExitStack() as stack:
         if catalog.is_factory(found):
             found = await catalog.open_async(run.graph, found, config, stack)
-        graph = _equip(found)
-        snapshot = await graph.aget_state(config) if run.attempt > 1 else None
-        entry = await sync_to_async(_entry)(run, snapshot)
-        return _outcome(await graph.ainvoke(entry, config, control=control, durability="sync"))
+        graph = _equip(found, boundaries)
+        snapshot = await graph.aget_state(config) if _may_go_on(run) else None
+        entry, config = await sync_to_async(_entry)(run, tries, snapshot, config)
+        modes, tell = runs_settings().stream_modes, partial(boundaries.sink.emit, run.id)
+        return _outcome(await streaming.ainvoke(graph, entry, config, control, modes, tell))
 
 
-def _config(run: Run, token: tokens.CancelToken, boundaries: Boundaries) -> dict[str, Any]:
+def _config(run: Run, token: tokens.CancelToken, boundaries: Boundaries, tries: Tries) -> dict[str, Any]:
     return {
-        "configurable": {"thread_id": run.thread_id, "run_id": str(run.id), "cancel_token": token},
+        "configurable": {
+            "thread_id": run.thread_id,
+            "run_id": str(run.id),
+            "cancel_token": token,
+            EARLIER_TRIES: tries.earlier,
+        },
         "callbacks": [boundaries],
         "metadata": {"run_id": str(run.id), "attempt": run.attempt},
         "run_name": run.graph,
@@ -236,24 +316,37 @@ def _config(run: Run, token: tokens.CancelToken, boundaries: Boundaries) -> dict
     }
 
 
-def _equip(graph: Any) -> Any:
-    """The graph with our checkpointer, and with a store whose accesses are boundaries."""
+def _equip(found: Any, boundaries: Boundaries) -> Any:
+    """The graph with our checkpointer, with a store whose accesses are boundaries, and with nodes that can be stopped
+    alone."""
+    made = stoppable(found)
+    graph, boundaries.stoppable = made.graph, made.paths
     store = checkpoints.guarded(graph.store) if graph.store is not None else checkpoints.default_store()
     return graph.copy(update={"checkpointer": checkpoints.checkpointer(), "store": store})
 
 
-def _entry(run: Run, snapshot: Any) -> Any:
-    """What to invoke the graph with: its input, the answers to what it waits for, or None to go on."""
-    if snapshot is None or (snapshot.metadata or {}).get("run_id") != str(run.id):
-        return run.input
+def _may_go_on(run: Run) -> bool:
+    return run.attempt > 1 or run.retry_of_id is not None
+
+
+def _entry(run: Run, tries: Tries, snapshot: Any, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """What to invoke the graph with, and where: its input, the answers to what it waits for, or None to go on."""
+    left_by = (snapshot.metadata or {}).get("run_id") if snapshot is not None else None
+    if left_by not in {str(run_id) for run_id in tries.continued}:
+        origin = checkpoints.find_input(run.thread_id, tries.replaced)
+        if origin is None:
+            return run.input, config
+        # LangGraph forks the thread there: reducers see the state before the first try, with its input.
+        return None, {**config, "configurable": {**config["configurable"], "checkpoint_id": origin}}
     pending = [interrupt for task in snapshot.tasks for interrupt in task.interrupts]
     answers = {key: value for key, value in run.answers.items() if key in {item.id for item in pending}}
     for item in pending:
         if is_join(item.value):
+            # Of an earlier try some may not have completed: `join` starts those again and asks once more.
             results = registry.list_results([UUID(child) for child in item.value[JOIN_MARK]])
             if all(Status(result["status"]).is_terminal for result in results):
                 answers[item.id] = results
-    return Command(resume=answers) if answers else None
+    return (Command(resume=answers) if answers else None), config
 
 
 def _outcome(output: Any) -> Outcome:

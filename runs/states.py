@@ -9,7 +9,7 @@ from django.db.models import TextChoices
 
 
 class Status(TextChoices):
-    """What is stored. "cancelling" is derived: not terminal and a stop was requested."""
+    """What is stored. "cancelling" and "pausing" are derived: that was requested and has not happened yet."""
 
     QUEUED = "queued", "queued"
     RUNNING = "running", "running"
@@ -30,6 +30,7 @@ ACTIVE = frozenset(Status) - TERMINAL
 IDLE = frozenset({Status.QUEUED, Status.WAITING, Status.PAUSED})
 
 CANCELLING = "cancelling"
+PAUSING = "pausing"
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED, Status.FAILED}),
@@ -40,11 +41,11 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
             Status.CANCELLED,
             Status.WAITING,
             Status.PAUSED,
-            Status.QUEUED,  # its worker was lost, or handed it over
+            Status.QUEUED,  # its worker was lost, or handed it over, or its pause was withdrawn too late
         }
     ),
     Status.WAITING: frozenset({Status.QUEUED, Status.PAUSED, Status.CANCELLED}),
-    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
+    Status.PAUSED: frozenset({Status.QUEUED, Status.WAITING, Status.CANCELLED}),
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
@@ -71,6 +72,7 @@ class StopSource(TextChoices):
     SIGNAL = "signal", "signal"
     CELERY = "celery", "Celery revoke"
     NODE = "node", "the graph itself"
+    LIMIT = "limit", "time limit"
 
 
 class OnParentStop(TextChoices):
@@ -78,6 +80,14 @@ class OnParentStop(TextChoices):
 
     CANCEL = "cancel", "cancel"
     ABANDON = "abandon", "abandon"
+
+
+class OnShutdown(TextChoices):
+    """What a worker does with its runs when it is told to end."""
+
+    CANCEL = "cancel", "cancel"
+    REQUEUE = "requeue", "requeue"  # drained to their checkpoints, for another worker
+    LEAVE = "leave", "leave"  # they may end by themselves within the grace
 
 
 class NodeStatus(TextChoices):
@@ -88,3 +98,11 @@ class NodeStatus(TextChoices):
     SUSPENDED = "suspended", "suspended"  # called join() or interrupt(); runs again when it is answered
     FAILED = "failed", "failed"
     CANCELLED = "cancelled", "cancelled"
+
+
+class NodeStopOutcome(TextChoices):
+    """What became of the stop of one node."""
+
+    CANCELLED = "cancelled", "cancelled"  # the run went on with the node's declared result
+    ENDED = "ended", "had ended by itself"  # nothing was changed
+    OVERTAKEN = "overtaken", "overtaken by the end of the run"

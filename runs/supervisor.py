@@ -13,28 +13,46 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.db import connections
+from django.db.models import Q
 from django.utils import timezone
 
 from runs import connections as redis_connections
-from runs import control, events, evidence, executions, killing, leases, reaper, receipts, registry, remains
+from runs import (
+    control,
+    events,
+    evidence,
+    executions,
+    guard,
+    killing,
+    leases,
+    pauses,
+    reaper,
+    receipts,
+    registry,
+    remains,
+)
 from runs.conf import runs_settings
-from runs.ladder import Rung, Schedule, next_change_at, rung_due
+from runs.deadlines import Clocks
+from runs.ladder import Rung, Schedule, next_change_at, rung_due, sooner
 from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
-from runs.models import Run, Worker
+from runs.models import NodeStop, Run, Worker
+from runs.node_supervision import NodeSupervision, record_kill
+from runs.node_tokens import NodeStopOrder
 from runs.registry import StopRequest
-from runs.states import NodeStatus, Status, StopMode, StopSource
+from runs.states import NodeStatus, OnShutdown, Status, StopMode, StopSource
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
@@ -85,6 +103,10 @@ class Supervisor:
         self.delivered: dict[UUID, int] = {}  # run id → attempt that was told
         self.plans: dict[UUID, Schedule] = {}  # of the runs here that are stopping
         self.interrupted: dict[UUID, int] = {}  # run id → attempt that was told to interrupt
+        self.drained: dict[UUID, int] = {}  # run id → attempt that was told to drain
+        self._killed: set[UUID] = set()  # runs whose process was killed here, until Celery tells of it
+        self.handover: Schedule | None = None  # of a shutdown that keeps the runs: when what is left is killed
+        self.nodes = NodeSupervision(self._send, self._critical_until, self.plans.__contains__)
         self._early: OrderedDict[UUID, str] = OrderedDict()
         self.selector = selectors.DefaultSelector()
         self._bell_out, self._bell_in = socket.socketpair()
@@ -97,6 +119,8 @@ class Supervisor:
         self._next_poll = self._next_heartbeat = 0.0
         self._last_renewal = time.monotonic()
         self._stale: set[tuple[UUID, int]] = set()
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._zombies: set[int] = set()
 
     # --- called from other threads ---
 
@@ -105,11 +129,13 @@ class Supervisor:
         self.selector.register(self._bell_out, selectors.EVENT_READ, self._on_bell)
         if isinstance(self.link, Inbox):
             self.selector.register(self.link.receiver, selectors.EVENT_READ, self._on_message)
+            self._guard = guard.start(self.link.deadlines)
         threading.Thread(target=self._run, name="runs-supervisor", daemon=True).start()
         threading.Thread(target=self._listen, name="runs-doorbells", daemon=True).start()
 
     def begin_shutdown(self, *, by_hand: bool = False) -> None:
-        """Stop every run of this worker; asked again `by_hand`, kill them. Called in signal handlers: sets flags."""
+        """Stop every run of this worker, or hand them over; asked again `by_hand`, kill what is left. Called in signal
+        handlers: sets flags."""
         if by_hand and self._shutdown_asked.is_set():
             self._kill_all.set()
         self.link.stopping.set()
@@ -125,10 +151,21 @@ class Supervisor:
         while self._table() and time.monotonic() < ends:
             time.sleep(0.02)
 
+    def has_killed(self, run_id: UUID) -> bool:
+        """Whether the process that Celery reports as terminated was killed by this supervisor. True once for a kill."""
+        try:
+            self._killed.remove(run_id)
+        except KeyError:
+            return False
+        return True
+
     def retire(self) -> None:
         """The worker has ended in good order: it is alive no more."""
         with database():
             Worker.objects.filter(id=self.worker_id).delete()
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.wait()
 
     # --- the thread ---
 
@@ -145,7 +182,9 @@ class Supervisor:
         for key, _ in self.selector.select(max(0.0, min(due, self._seconds_to_next_rung()))):
             key.data(key.fileobj)
         if self._shutdown_asked.is_set():
-            self._stop_own_runs()
+            self._shut_down_runs()
+        while isinstance(self.link, LocalLink) and self.link.left:
+            self._node_left(self.link.left.popleft())
         now = time.monotonic()
         if now >= self._next_poll:
             self._next_poll = now + runs_settings().supervisor_poll_seconds
@@ -154,6 +193,8 @@ class Supervisor:
             self._next_heartbeat = now + runs_settings().heartbeat_seconds
             self._beat()
         self._climb()
+        for stop in self.nodes.climb():
+            self._kill_for_node(stop)
 
     def _on_bell(self, bell: socket.socket) -> None:
         bell.recv(MESSAGE_BYTES)
@@ -186,6 +227,8 @@ class Supervisor:
                     self._next_poll = 0.0
             elif "critical" in message:
                 child.critical_until = message["until"]
+            elif "node_left" in message:
+                self._node_left(UUID(message["execution"]))
             elif child.run_id == UUID(message["ended"]):
                 self._forget(child.run_id)
                 child.run_id = None
@@ -240,6 +283,8 @@ class Supervisor:
         self.delivered.pop(run_id, None)
         self.plans.pop(run_id, None)
         self.interrupted.pop(run_id, None)
+        self.drained.pop(run_id, None)
+        self.nodes.forget(run_id)
 
     # --- stops ---
 
@@ -248,14 +293,16 @@ class Supervisor:
         if not table:
             return
         with database():
-            stopping = list(
-                Run.objects.filter(
-                    id__in=table,
-                    worker=self.worker_id,
-                    status=Status.RUNNING,
-                    stop_requested_at__isnull=False,
-                ).only("id", "attempt", "stop_reason", "stop_interrupt_at", "stop_deadline", "stop_delivered_at")
-            )
+            asked = Run.objects.filter(
+                Q(stop_requested_at__isnull=False) | Q(pause_requested_at__isnull=False),
+                id__in=table,
+                worker=self.worker_id,
+                status=Status.RUNNING,
+            ).defer(*control.LARGE_FIELDS)
+            stopping = [run for run in asked if run.is_stopping]
+            for run in asked:
+                if run.is_pausing:
+                    self._drain(run.id, run.pause_reason or "paused")
             for run in stopping:
                 self._tell(run.id, run.stop_reason)
                 kill_at = run.stop_deadline or timezone.now()
@@ -263,6 +310,7 @@ class Supervisor:
             fresh = [run.id for run in stopping if run.stop_delivered_at is None and run.id in self.delivered]
             if fresh:
                 registry.mark_delivered(fresh, timezone.now())
+            self.nodes.look(table)
             for run_id in receipts.list_requested(list(table)):
                 self._take_evidence(run_id)
 
@@ -276,7 +324,14 @@ class Supervisor:
         if self._send(StopOrder(run_id, attempt, reason)):
             self.delivered[run_id] = attempt
 
-    def _send(self, order: StopOrder) -> bool:
+    def _drain(self, run_id: UUID, reason: str) -> None:
+        attempt = self._table().get(run_id)
+        if attempt is None or self.drained.get(run_id) == attempt:
+            return
+        if self._send(StopOrder(run_id, attempt, reason, drain=True)):
+            self.drained[run_id] = attempt
+
+    def _send(self, order: StopOrder | NodeStopOrder) -> bool:
         if isinstance(self.link, LocalLink):
             return executions.deliver(order)
         child = next((child for child in self.children.values() if child.run_id == order.run_id), None)
@@ -292,8 +347,14 @@ class Supervisor:
 
     def _seconds_to_next_rung(self) -> float:
         now = timezone.now()
-        changes = [next_change_at(plan, now, self._critical_until(run_id)) for run_id, plan in self.plans.items()]
-        return min(((change - now).total_seconds() for change in changes if change is not None), default=1.0)
+        plans = {run_id: plan for run_id in self._table() if (plan := self._plan(run_id))}
+        changes = [next_change_at(plan, now, self._critical_until(run_id)) for run_id, plan in plans.items()]
+        seconds = min(((change - now).total_seconds() for change in changes if change is not None), default=1.0)
+        return min(seconds, self.nodes.seconds_to_next_rung())
+
+    def _plan(self, run_id: UUID) -> Schedule | None:
+        plan = self.plans.get(run_id)
+        return sooner(plan, self.handover) if plan and self.handover else plan or self.handover
 
     def _critical_until(self, run_id: UUID) -> datetime | None:
         if isinstance(self.link, LocalLink):
@@ -306,7 +367,7 @@ class Supervisor:
         """Do for each stopping run here what its rung is due."""
         now = timezone.now()
         for run_id, attempt in self._table().items():
-            plan = self.plans.get(run_id)
+            plan = self._plan(run_id)
             due = rung_due(plan, now, self._critical_until(run_id)) if plan else Rung.CANCEL
             if self._kill_all.is_set():
                 due = Rung.KILL
@@ -319,34 +380,75 @@ class Supervisor:
 
     def _kill(self, run_id: UUID) -> None:
         child = next((child for child in self.children.values() if child.run_id == run_id), None)
+        is_kept = self.handover is not None and run_id not in self.plans  # until the database says otherwise
         if child is None:
             # A thread pool has no process to kill; raising inside the nodes is the most that can be done.
             self.plans.pop(run_id, None)
-            self._send(StopOrder(run_id, self._table().get(run_id, 0), "interrupted", rung=Rung.INTERRUPT))
+            attempt = self._table().get(run_id, 0)
+            if self.interrupted.get(run_id) != attempt:
+                order = StopOrder(run_id, attempt, "interrupted", rung=Rung.INTERRUPT, drain=is_kept)
+                if self._send(order):
+                    self.interrupted[run_id] = attempt
             return
         attempt = child.attempt
+        logger.warning("run %s did not stop in time, its process %d is killed", run_id, child.pid)
+        if not is_kept:
+            with database():
+                self._take_evidence(run_id)
+        killed = self._end_process(child)
+        if killed is None:
+            self.plans.pop(run_id, None)
+            return
+        with database():
+            events.end_nodes_of_lost_process(run_id, attempt, NodeStatus.CANCELLED)
+            if self.handover is not None and pauses.give_back(run_id, attempt):
+                return
+            receipts.record_death(run_id, exit_signal=signal.SIGKILL, killed=killed)
+            settled = registry.settle(run_id, attempt, Status.CANCELLED, rung=2)
+            if settled is not None:
+                executions.announce(settled)
+
+    def _end_process(self, child: Child, is_wanted: Callable[[], bool] = lambda: True) -> list[dict[str, Any]] | None:
+        """Kill a child, unless it has ended its run meanwhile or `is_wanted` says no; see `killing.kill_child`."""
+        run_id, attempt = child.run_id, child.attempt
 
         def is_still_due() -> bool:
             if isinstance(self.link, Inbox):
                 self._on_message(self.link.receiver)
-            return child.run_id == run_id and child.attempt == attempt
+            return child.run_id == run_id and child.attempt == attempt and is_wanted()
 
-        logger.warning("run %s did not stop in time, its process %d is killed", run_id, child.pid)
-        with database():
-            self._take_evidence(run_id)
+        if run_id is not None:
+            self._killed.add(run_id)
         killed = killing.kill_child(self.celery_worker, child.pid, is_still_due=is_still_due)
-        if killed is None:
-            self.plans.pop(run_id, None)
+        if killed is None and run_id is not None:
+            self._killed.discard(run_id)
+        elif run_id is not None:
+            self._drop(child)
+            self._forget(run_id)
+            child.run_id = None
+        return killed
+
+    def _node_left(self, execution_id: UUID) -> None:
+        self.nodes.has_left(execution_id)
+        self._next_poll = 0.0
+
+    def _kill_for_node(self, stop: NodeStop) -> None:
+        """One node does not leave: its process is ended, and its run goes on in another."""
+        child = next((child for child in self.children.values() if child.run_id == stop.run_id), None)
+        if child is None:
+            self.nodes.interrupt(stop)
             return
-        self._drop(child)
-        self._forget(run_id)
-        child.run_id = None
+        logger.warning("node %s of run %s did not stop in time, its process is killed", stop.namespace, stop.run_id)
+        stacks = ""
+        try:
+            stacks = evidence.read_stacks(child.pid, child.stacks)
+        except OSError:
+            logger.exception("evidence of run %s could not be taken", stop.run_id)
+        killed = self._end_process(child, lambda: stop.pk in self.nodes.pending)
+        if killed is None:
+            return
         with database():
-            receipts.record_death(run_id, exit_signal=signal.SIGKILL, killed=killed)
-            events.end_nodes_of_lost_process(run_id, attempt, NodeStatus.CANCELLED)
-            settled = registry.settle(run_id, attempt, Status.CANCELLED, rung=2)
-            if settled is not None:
-                executions.announce(settled)
+            record_kill(stop, pid=child.pid, stacks=stacks.replace("\x00", ""), killed=killed)
 
     def _take_evidence(self, run_id: UUID) -> None:
         """Write down what the run's process is doing. A failure here must not save it from a kill."""
@@ -358,6 +460,20 @@ class Supervisor:
             receipts.record_evidence(run_id, pid=pid, stacks=stacks, processes=processes)
         except (OSError, DatabaseError):
             logger.exception("evidence of run %s could not be taken", run_id)
+
+    def _shut_down_runs(self) -> None:
+        how = runs_settings().on_shutdown
+        if how is OnShutdown.CANCEL:
+            self._stop_own_runs()
+            return
+        if self.handover is None:
+            ends = timezone.now() + timedelta(seconds=runs_settings().grace_seconds)
+            self.handover = Schedule(interrupt_at=ends, kill_at=ends)
+            with database():
+                Worker.objects.filter(id=self.worker_id).update(is_stopping=True)
+        if how is OnShutdown.REQUEUE:
+            for run_id in self._table():
+                self._drain(run_id, "the worker is shutting down")
 
     def _stop_own_runs(self) -> None:
         """Those too that begin after the first look: a child may have passed its own before the shutdown."""
@@ -377,9 +493,13 @@ class Supervisor:
     def _beat(self) -> None:
         lease_seconds = runs_settings().lease_seconds
         table = self._table()
+        self._look_after_guard()
+        self._zombies = killing.reap_adopted(self.celery_worker, self._zombies, spare=self._guard)
         try:
+            asked_at = Clocks.read()
             with database():
-                leases.renew(self.worker_id, table, lease_seconds)
+                owned = leases.renew(self.worker_id, table, lease_seconds)
+                self._put_off(owned, asked_at)
                 self._end_stale()
                 self._last_renewal = time.monotonic()
                 self._report()
@@ -389,11 +509,24 @@ class Supervisor:
             if time.monotonic() - self._last_renewal > lease_seconds - runs_settings().heartbeat_seconds:
                 self._fence(table)
 
+    def _put_off(self, owned: set[tuple[UUID, int]], asked_at: Clocks) -> None:
+        """Tell the guard which leases were renewed."""
+        if isinstance(self.link, Inbox):
+            for child in self.children.values():
+                if child.run_id and (child.run_id, child.attempt) in owned:
+                    self.link.deadlines.put_off(child.pid, child.run_id, asked_at, runs_settings().lease_seconds)
+
+    def _look_after_guard(self) -> None:
+        if self._guard is not None and self._guard.poll() is not None and isinstance(self.link, Inbox):
+            logger.warning("the guard of this worker has ended, another is started")
+            self._guard = guard.start(self.link.deadlines)
+
     def _fence(self, table: dict[UUID, int]) -> None:
         """Another worker may soon take over what runs here: end it before its leases do."""
         for child in list(self.children.values()):
             if child.run_id in table:
                 logger.error("leases can't be renewed, process %d of run %s is killed", child.pid, child.run_id)
+                self._killed.add(child.run_id)
                 killing.kill_child(self.celery_worker, child.pid, is_still_due=lambda: True)
                 self._forget(child.run_id)
                 self._drop(child)

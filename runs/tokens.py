@@ -17,7 +17,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
 
+from runs import node_tokens
 from runs.errors import RunCancelled
+from runs.node_tokens import NodeTable
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class StopOrder:
     attempt: int
     reason: str
     rung: int = 0  # 0 cancel, 1 interrupt; the supervisor climbs the next one itself
+    drain: bool = False  # no stop: leave at the next step boundary, to go on from the checkpoint later
 
 
 logger = logging.getLogger(__name__)
@@ -63,7 +66,8 @@ class CancelToken:
         self._lock = threading.Lock()
         self._waiters: list[Callable[[], None]] = []
         self._spawned: Counter[str] = Counter()
-        self._cleanups: list[Callable[[], object]] = []
+        self._cleanups: list[tuple[str, Callable[[], object]]] = []  # with the namespace of the node
+        self.nodes = NodeTable(lambda: self.critical_until is not None)
         self.sections: list[CriticalSection] = []
         # Told of each change of `critical_until`, with the time or None; `executions` passes it to the supervisor.
         self.on_critical: Callable[[float | None], None] = lambda until: None
@@ -79,15 +83,31 @@ class CancelToken:
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
+        self.nodes.wake_all()
 
-    def should_stop(self) -> bool:
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the whole run must stop, whatever node asks."""
         return self._event.is_set()
 
+    def should_stop(self) -> bool:
+        """Whether the run must stop, or the node that asks."""
+        if self._event.is_set():
+            return True
+        node = node_tokens.current.get()
+        return node is not None and node.must_stop()
+
     def raise_if_cancelled(self) -> None:
-        """Raise `RunCancelled` if this run must stop; not inside a critical section, which does so at its end."""
-        if self._event.is_set() and not _in_critical.get():
+        """Raise `RunCancelled` if this run must stop, `NodeCancelled` if only the calling node must; not inside a
+        critical section, which does so at its end."""
+        if _in_critical.get():
+            return
+        if self._event.is_set():
             self.acknowledge()
             raise RunCancelled(self.run_id, self.reason)
+        node = node_tokens.current.get()
+        if node is not None:
+            node.raise_if_cancelled()
 
     def acknowledge(self) -> None:
         if self.acknowledged_at is None:
@@ -120,24 +140,39 @@ class CancelToken:
         self.raise_if_cancelled()
 
     def add_cleanup(self, cleanup: Callable[[], object]) -> None:
+        node = node_tokens.current.get()
         with self._lock:
-            self._cleanups.append(cleanup)
+            self._cleanups.append((node.namespace if node is not None else "", cleanup))
 
-    def run_cleanups(self) -> None:
-        """Call what was registered, the latest first, once; an error in one does not keep the others from running."""
+    def has_cleanups(self, namespace: str) -> bool:
+        with self._lock:
+            return bool(self._cleanups_of(namespace))
+
+    def _cleanups_of(self, namespace: str) -> list[tuple[str, Callable[[], object]]]:
+        return [item for item in self._cleanups if not namespace or f"{item[0]}|".startswith(f"{namespace}|")]
+
+    def run_cleanups(self, namespace: str = "") -> None:
+        """Call what was registered, the latest first, once; an error in one does not keep the others from running.
+
+        Args:
+            namespace: only what this node, or one inside it, has registered.
+        """
         while True:
             with self._lock:
-                if not self._cleanups:
+                found = self._cleanups_of(namespace)
+                if not found:
                     return
-                cleanup = self._cleanups.pop()
+                self._cleanups.remove(found[-1])
+            cleanup = found[-1][1]
             try:
                 cleanup()
             except Exception:
                 logger.exception("a cleanup of run %s failed", self.run_id)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, or raise `RunCancelled` as soon as the run must stop."""
-        self._event.wait(seconds)
+        """Sleep, or raise `RunCancelled` as soon as the run must stop, `NodeCancelled` as soon as the node must."""
+        node = node_tokens.current.get()
+        (self._event if node is None else node.event).wait(seconds)
         self.raise_if_cancelled()
 
     async def asleep(self, seconds: float) -> None:
@@ -149,12 +184,17 @@ class CancelToken:
             with suppress(RuntimeError):  # the loop has been closed: nobody sleeps there any more
                 loop.call_soon_threadsafe(stopped.set)
 
+        node = node_tokens.current.get()
         self.when_requested(wake)
+        if node is not None:
+            node.when_told(wake)
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), seconds)
         finally:
             self.forget(wake)
+            if node is not None:
+                node.forget(wake)
         self.raise_if_cancelled()
 
     def begin_node(self, node: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from signal import Signals
+from typing import Any
 
 from django.utils import timezone
 
@@ -60,6 +61,16 @@ def rungs_ahead(plan: Schedule, now: datetime) -> str:
     if now < plan.interrupt_at < plan.kill_at:
         ahead.insert(0, f"interrupted in {duration_ahead((plan.interrupt_at - now).total_seconds())}")
     return ", ".join(ahead)
+
+
+def limits_in_words(run: Any) -> list[str]:
+    """The times that a run has of its own."""
+    times = (
+        (run.max_seconds, "stopped after {}"),
+        (run.interrupt_after_seconds, "interrupted {} after a stop"),
+        (run.grace_seconds, "killed {} after a stop"),
+    )
+    return [words.format(duration(seconds)) for seconds, words in times if seconds is not None]
 
 
 def how_it_stopped(rung: int | None) -> str:

@@ -11,6 +11,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # A child keeps its database connection from task to task; a broken one is replaced before the next task.
 CONNECTION_SECONDS = 60
+# A signal to a whole process group reaches the MainProcess and its children in any order.
+GROUP_SIGNAL_SECONDS = 1.0
 
 _supervisor: Any = None
 _inbox: Any = None
@@ -95,6 +98,7 @@ def _join_pool(**_: Any) -> None:
     global _link, _supervisor
     if _inbox is None:
         return
+    from billiard import process as pool_processes
     from django.db import connections
 
     from runs import killing
@@ -106,7 +110,8 @@ def _join_pool(**_: Any) -> None:
         database["CONN_MAX_AGE"] = CONNECTION_SECONDS
         database["CONN_HEALTH_CHECKS"] = True
     killing.become_subreaper()
-    _link = ChildLink(_inbox)
+    own: Any = pool_processes.current_process()
+    _link = ChildLink(_inbox, own.index)
 
 
 def _renew_connections(**_: Any) -> None:
@@ -143,14 +148,16 @@ def _stop_revoked(request: Any = None, **_: Any) -> None:
                 return
 
     try:
-        UUID(request.id)
+        if _supervisor.has_killed(UUID(request.id)):
+            return
     except ValueError:
         return
     threading.Thread(target=stop, name="runs-revoked", daemon=True).start()
 
 
 class TerminationHeld:
-    """While a run executes, SIGTERM to its process asks it to stop instead of tearing it down.
+    """While a run executes, SIGTERM to its process asks it to stop instead of tearing it down; where the whole worker
+    is told to end and keeps its runs, it does nothing.
 
     Celery's own terminate, and a process manager that signals the whole group, end the process without a trace
     otherwise. Used in a child's main thread; elsewhere it does nothing.
@@ -174,6 +181,8 @@ class TerminationHeld:
 
             from runs import control, errors
 
+            if _is_kept_by_shutdown():
+                return
             try:
                 control.cancel(self._run_id, source="signal", actor="SIGTERM", reason="its process got SIGTERM")
             except (errors.RunAlreadyEnded, errors.RunNotFound):
@@ -182,6 +191,19 @@ class TerminationHeld:
                 connections.close_all()
 
         threading.Thread(target=stop, name="runs-sigterm", daemon=True).start()
+
+
+def _is_kept_by_shutdown() -> bool:
+    """Whether this process got the signal because its whole worker is told to end, and hands over its runs."""
+    from runs.conf import runs_settings
+    from runs.states import OnShutdown
+
+    if runs_settings().on_shutdown is OnShutdown.CANCEL:
+        return False
+    ends = time.monotonic() + GROUP_SIGNAL_SECONDS
+    while not (is_stopping := current_link().is_stopping) and time.monotonic() < ends:
+        time.sleep(0.01)
+    return bool(is_stopping)
 
 
 _main_pid = os.getpid()

@@ -12,9 +12,19 @@ from django.conf import settings
 from django.db import connection
 
 from graduation_backend import embedded_redis
+from graduation_backend.celery import app
 from runs import checkpoints
 from tests.environment import DATA_DIR
 from tests.services import Marks, WorkerProcess, process_environment
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For tests/integration/test_stop_trials.py, and for tests/chaos: see its README.md."""
+    parser.addoption("--stop-trials", type=int, default=48, help="forced orders of a stop against each other move")
+    parser.addoption("--chaos-seconds", type=float, default=40.0, help="how long chaos lasts at least")
+    parser.addoption("--chaos-runs", type=int, default=0, help="how many runs chaos submits at least")
+    parser.addoption("--chaos-database", choices=["sqlite", "postgres"], default="sqlite", help="of chaos")
+    parser.addoption("--seed", type=int, default=None, help="of chaos; any if not given")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = getattr(item, "fixturenames", ())
         if "no_worker" in names or not {"shared_worker", "start_worker"} & set(names):
             return 0
-        return 2 if "start_worker" in names else 1
+        return 2 if {"start_worker", "postgres", "cluster"} & set(names) else 1
 
     items.sort(key=place)
 
@@ -39,6 +49,13 @@ def redis_server() -> Iterator[None]:
     embedded_redis.ensure_running(DATA_DIR)
     yield
     embedded_redis.stop(DATA_DIR)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_broker() -> None:
+    """A broker that outlives a test run may still hold what an earlier one has queued."""
+    if os.environ.get("TEST_BROKER_URL") or os.environ.get("TEST_REDIS_URL"):
+        app.control.purge()
 
 
 @pytest.fixture(scope="session")

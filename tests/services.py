@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from graduation_backend.processes import ending_with_this_process
 from runs import control
@@ -77,7 +77,14 @@ class WorkerProcess:
         return self
 
     def children(self) -> list[int]:
-        return [child.pid for child in psutil.Process(self.process.pid).children()]
+        """The processes of its pool."""
+        below = psutil.Process(self.process.pid).children()
+        return [child.pid for child in below if "runs.guard" not in command_of(child)]
+
+    def guards(self) -> list[int]:
+        """The process that sees to its leases; two while one replaces another."""
+        below = psutil.Process(self.process.pid).children()
+        return [child.pid for child in below if "runs.guard" in command_of(child)]
 
     def survivors(self) -> list[psutil.Process]:
         """Every living process that this worker, or anything below it, has started."""
@@ -98,6 +105,13 @@ class WorkerProcess:
         self.process.wait(10)
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def marked_processes(name: str, value: str) -> list[psutil.Process]:
     """The living processes with this variable in their environment."""
     found = []
@@ -108,6 +122,15 @@ def marked_processes(name: str, value: str) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def freeze(*pids: int) -> None:
+    """Stop processes, none of them in the middle of a write: on SQLite that would hold up everybody else's."""
+    with transaction.atomic():
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        for pid in pids:
+            wait_until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"{pid} is frozen")
 
 
 class Marks:

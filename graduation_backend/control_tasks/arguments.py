@@ -13,9 +13,9 @@ from django.core.management.base import CommandParser
 
 from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.terminal import printable
-from runs.states import CANCELLING, Status
+from runs.states import CANCELLING, PAUSING, Status
 
-ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "why", "graphs")
+ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "pause", "resume", "retry", "why", "graphs")
 DEFAULT_LIMIT = 50  # of `list --all`
 
 
@@ -35,6 +35,9 @@ def add_arguments(parser: CommandParser) -> None:
     _add_status(actions)
     _add_cancel(actions)
     _add_cancel_all(actions)
+    _add_pause(actions)
+    _add_resume(actions)
+    _add_retry(actions)
     _add_why(actions)
     _add_graphs(actions)
 
@@ -51,7 +54,7 @@ def _add_list(actions: Any) -> None:
         "--status",
         action="append",
         default=[],
-        choices=[*Status.values, CANCELLING],
+        choices=[*Status.values, CANCELLING, PAUSING],
         metavar="S",
         help="only runs with this status, may be repeated: %(choices)s",
     )
@@ -80,6 +83,14 @@ def _add_start(actions: Any) -> None:
     parser.add_argument("--thread", metavar="ID", help="LangGraph's checkpoint thread (default: its own)")
     parser.add_argument("--priority", type=int, metavar="N", help="0 to 9, higher is sooner (default: 5)")
     parser.add_argument("--key", metavar="KEY", help="the same key again gives the same run, not a second one")
+    for name, what in (
+        ("--grace", "from a stop to the kill"),
+        ("--interrupt-after", "from a stop to the interrupt"),
+        ("--max-seconds", "from its start; a run that is not over by then is stopped"),
+    ):
+        parser.add_argument(
+            name, type=_seconds, metavar="SECONDS", help=f"{what} (default: its graph's in RUNS_GRAPHS)"
+        )
     _add_wait(parser, "wait until it has ended, and exit with 1 if it did not complete")
 
 
@@ -98,8 +109,20 @@ def _add_cancel(actions: Any) -> None:
         "--grace",
         type=_seconds,
         metavar="SECONDS",
-        help="how long it has before it is killed (default: RUNS_GRACE_SECONDS)",
+        help="how long it has before it is killed (default: the run's own, or RUNS_GRACE_SECONDS)",
     )
+    parser.add_argument(
+        "--interrupt-after",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long it has before it is interrupted (default: the run's own, or RUNS_INTERRUPT_AFTER_SECONDS)",
+    )
+    parser.add_argument(
+        "--node",
+        metavar="NAME|ID",
+        help="stop only this running node: its name, its path in subgraphs (a/b), or the id of one execution",
+    )
+    parser.add_argument("--every", action="store_true", help="with --node: all executions that the name stands for")
     parser.add_argument("--no-cascade", action="store_true", help="leave its children alone")
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the run")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be stopped")
@@ -117,6 +140,29 @@ def _add_cancel_all(actions: Any) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the runs")
     parser.add_argument("--tasks", action="store_true", help="also the plain Celery tasks")
     _add_wait(parser, "wait until all of them have stopped")
+
+
+def _add_pause(actions: Any) -> None:
+    parser = _add(actions, "pause", "Pause a run and everything below it: it leaves at its next step, and can go on.")
+    _add_task_id(parser)
+    parser.add_argument("--no-cascade", action="store_true", help="leave its children alone")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="kept until it is resumed")
+    _add_wait(parser, "wait until nothing of it executes, and exit with 1 if it ended instead")
+
+
+def _add_resume(actions: Any) -> None:
+    parser = _add(actions, "resume", "Let a paused run go on, and everything below it that is paused.")
+    _add_task_id(parser)
+
+
+def _add_retry(actions: Any) -> None:
+    parser = _add(actions, "retry", "Try a run that failed or was cancelled again, as a new run, and print its id.")
+    _add_task_id(parser)
+    parser.add_argument(
+        "--from-start", action="store_true", help="begin anew (default: go on from its last checkpoint)"
+    )
+    parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the new run")
+    _add_wait(parser, "wait until it has ended, and exit with 1 if it did not complete")
 
 
 def _add_why(actions: Any) -> None:

@@ -16,7 +16,7 @@ from runs.dispatch import CeleryTask
 from runs.errors import BrokerAway
 from runs.models import NodeExecution, Run
 from runs.states import NodeStatus
-from runs.words import duration, how_it_stopped, moment, node_path
+from runs.words import duration, how_it_stopped, limits_in_words, moment, node_path
 
 SHOWN_NODES = 30
 SHOWN_CHILDREN = 30
@@ -33,6 +33,7 @@ def show_status(options: dict[str, Any], screen: Screen) -> int:
         screen.json(
             {
                 **representation.as_json(run),
+                **representation.tries_as_json(run),
                 "nodes": [representation.node_as_json(node) for node in nodes],
                 "children": [brief_json(child) for child in below],
             }
@@ -105,6 +106,7 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
         ("progress", f"{run.progress_done}/{run.progress_total}" if run.progress_total else ""),
         ("owner", str(run.owner) if run.owner else ""),
         ("parent", str(run.parent_id) if run.parent_id else ""),
+        *_try_fields(run),
         ("thread", run.thread_id if run.thread_id != str(run.id) else ""),
         ("worker", f"{run.worker}, pid {run.pid}" if run.status == "running" else run.worker),
         ("attempt", str(run.attempt) if run.attempt > 1 else ""),
@@ -113,12 +115,29 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
         ("ended", moment(run.finished_at)),
         ("took", _took(run)),
         ("last sign", moment(run.last_activity_at) if not run.is_terminal else ""),
+        ("limits", ", ".join(limits_in_words(run))),
         *stop_fields(run),
+        *pause_fields(run),
         ("asks", shortened(run.questions) if run.questions and run.status == "waiting" else ""),
         ("error", _error(run.error)),
         ("input", shortened(run.input)),
         ("output", shortened(run.output) if run.output is not None else ""),
     ]
+
+
+def _try_fields(run: Run) -> list[tuple[str, str]]:
+    """What it is another try of, and what is another try of it."""
+    tries = representation.tries_as_json(run)
+    fields = []
+    if retry := tries["retry"]:
+        who = f", asked by {retry['by']}" if retry["by"] else ""
+        how = "from the start" if retry["from_start"] else "from its last checkpoint"
+        fields += [("retry of", f"{tries['retry_of']}, {how}{who}"), ("retry reason", retry["reason"])]
+    if tries["retried_by"]:
+        fields.append(("retried as", tries["retried_by"]))
+    if tries["adopted"]:
+        fields.append(("took over", f"children of an earlier try: {', '.join(tries['adopted'])}"))
+    return fields
 
 
 def stop_fields(run: Run) -> list[tuple[str, str]]:
@@ -140,6 +159,13 @@ def stop_fields(run: Run) -> list[tuple[str, str]]:
         after = duration((run.stop_gone_at - run.stop_requested_at).total_seconds())
         fields.append(("stopped", f"after {after}, {how_it_stopped(run.stop_rung)}"))
     return fields
+
+
+def pause_fields(run: Run) -> list[tuple[str, str]]:
+    if run.pause_requested_at is None:
+        return []
+    who = " ".join(part for part in (run.pause_actor, f"({run.get_pause_source_display()})") if part)
+    return [("pause asked", f"{moment(run.pause_requested_at)} by {who}"), ("pause reason", run.pause_reason)]
 
 
 def _error(error: dict[str, Any] | None) -> str:
@@ -179,7 +205,7 @@ def _print_nodes(screen: Screen, nodes: Sequence[NodeExecution]) -> None:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for node in nodes[-SHOWN_NODES:]:
         took = duration(((node.finished_at or timezone.now()) - node.started_at).total_seconds())
-        problem = _error(node.error) if node.status == NodeStatus.FAILED else ""
+        problem = _error(node.error) if node.status in (NodeStatus.FAILED, NodeStatus.CANCELLED) else ""
         cells = ("", node_path(node.namespace, node.node), node.status, took, problem)
         grid.add_row(*(Text(printable(cell)) for cell in cells))
     screen.show(grid)

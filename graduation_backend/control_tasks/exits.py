@@ -15,10 +15,17 @@ _CODES: dict[type[errors.RunsError], int] = {
     errors.WaitTimedOut: TIMED_OUT,
     errors.GraphNotFound: USAGE,
     errors.InputRefused: USAGE,
+    errors.NodeNotFound: NOT_FOUND,
+    errors.NodeAmbiguous: USAGE,
 }
 _ADVICE: dict[type[errors.RunsError], str] = {
     errors.RunNotFound: "; to see what there is: manage.py control_tasks list --all",
     errors.RunAlreadyEnded: "; nothing was changed",
+    errors.RunIsStopping: "; nothing was changed",
+    errors.RunNotPaused: "; nothing was changed",
+    errors.AlreadyRetried: "; retry that one",
+    errors.NodeNotRunning: "; nothing was changed",
+    errors.NodeAmbiguous: " with --every",
     errors.BrokerAway: "; start the services or correct CELERY_BROKER_URL",
 }
 

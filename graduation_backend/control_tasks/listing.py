@@ -15,7 +15,7 @@ from runs import control, representation
 from runs.dispatch import CeleryTask
 from runs.errors import BrokerAway
 from runs.models import Run
-from runs.states import ACTIVE, CANCELLING, TERMINAL
+from runs.states import ACTIVE, CANCELLING, PAUSING, TERMINAL
 from runs.words import duration
 
 RUN_COLUMNS = ("id", "graph", "status", "node", "progress", "owner", "age", "worker")
@@ -48,7 +48,7 @@ def _find_runs(options: dict[str, Any]) -> tuple[list[Run], bool]:
     statuses: Sequence[str] = options["status"]
     with_ended = options["all"] or not TERMINAL.isdisjoint(statuses)
     if not statuses and not with_ended:
-        statuses = [*sorted(ACTIVE), CANCELLING]
+        statuses = [*sorted(ACTIVE), CANCELLING, PAUSING]
     limit: int | None = options["limit"] or (DEFAULT_LIMIT if with_ended else None)
     runs = control.list_runs(graph=options["graph"], statuses=statuses, limit=limit and limit + 1)
     return runs[:limit], limit is not None and len(runs) > limit

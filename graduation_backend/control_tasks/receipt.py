@@ -22,7 +22,10 @@ def show_receipt(options: dict[str, Any], screen: Screen) -> int:
     fields = [("id", str(run.id)), ("graph", run.graph), ("status", screen.status(run.display_status))]
     if run.stop_requested_at is None:
         fields.append(("stop asked", "no"))
-    print_fields(screen, [*fields, ("node", run.current_node), *stop_fields(run), *_process_fields(receipt)])
+    fields += [("node", run.current_node), ("call", run.current_call)]
+    if run.stop_requested_at is not None:
+        fields += [("node when asked", run.stop_node), ("call when asked", run.stop_call)]
+    print_fields(screen, [*fields, *stop_fields(run), *_process_fields(receipt)])
     _print_evidence(screen, run, receipt)
     return exits.DONE
 

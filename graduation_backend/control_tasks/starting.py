@@ -29,12 +29,20 @@ def start(options: dict[str, Any], screen: Screen) -> int:
         thread_id=options["thread"],
         idempotency_key=options["key"],
         priority=DEFAULT_PRIORITY if priority is None else priority,
+        grace_seconds=options["grace"],
+        interrupt_after_seconds=options["interrupt_after"],
+        max_seconds=options["max_seconds"],
         run_id=run_id,
     )
     if run.id != run_id:
         screen.note(f"The key was used before, by this run; it is {run.display_status}.")
     elif not control.list_workers():
         screen.note("No worker is alive: the run is queued until one starts.")
+    return tell_started(run, options, screen)
+
+
+def tell_started(run: Run, options: dict[str, Any], screen: Screen) -> int:
+    """Print the id of a run that was queued, and with `--wait` how it ends."""
     if not options["json"]:
         screen.line(str(run.id))
     if not options["wait"]:

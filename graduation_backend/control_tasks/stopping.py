@@ -14,6 +14,7 @@ from django.utils import timezone
 from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.accounts import get_account
 from graduation_backend.control_tasks.details import brief_json, get_celery_task, print_runs
+from graduation_backend.control_tasks.node_stopping import cancel_node
 from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.waiting import Active, wait_until_ended
 from runs import control, representation
@@ -29,6 +30,12 @@ from runs.words import count, duration, rungs_ahead
 def cancel(options: dict[str, Any], screen: Screen) -> int:
     if options["force"] and options["grace"] is not None:
         raise exits.Error("--grace is not allowed with --force: a kill waits for nothing", exits.USAGE)
+    if options["interrupt_after"] is not None and (options["force"] or options["interrupt"]):
+        raise exits.Error("--interrupt-after is not allowed with --force or --interrupt: at once it is", exits.USAGE)
+    if options["every"] and options["node"] is None:
+        raise exits.Error("--every needs --node", exits.USAGE)
+    if options["node"] is not None:
+        return cancel_node(options, _mode(options), screen)
     run = control.find(options["task_id"])
     if run is None:
         return _cancel_celery_task(get_celery_task(options["task_id"]), options, screen)
@@ -41,6 +48,7 @@ def cancel(options: dict[str, Any], screen: Screen) -> int:
         reason=options["reason"],
         mode=_mode(options),
         grace_seconds=options["grace"],
+        interrupt_after_seconds=options["interrupt_after"],
         cascade=not options["no_cascade"],
     )
     run_id = run.id

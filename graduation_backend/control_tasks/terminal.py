@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from django.core.management.base import OutputWrapper
 
-from runs.states import CANCELLING, Status
+from runs.states import CANCELLING, PAUSING, Status
 from runs.words import duration
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ ICONS = {
     Status.WAITING: "◔",
     Status.PAUSED: "‖",
     CANCELLING: "◌",
+    PAUSING: "◌",
     Status.COMPLETED: "✓",
     Status.FAILED: "✗",
     Status.CANCELLED: "⊘",
@@ -37,6 +38,7 @@ COLOURS = {
     Status.WAITING: "magenta",
     Status.PAUSED: "yellow",
     CANCELLING: "yellow",
+    PAUSING: "yellow",
     Status.COMPLETED: "green",
     Status.FAILED: "red",
     Status.CANCELLED: "bright_black",

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from runs import control
 from runs.models import Run
-from runs.states import ACTIVE, CANCELLING, Status
+from runs.states import ACTIVE, CANCELLING, PAUSING, Status
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -18,7 +18,8 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", "active (all of them)"), *((name, name) for name in [*Status.values, CANCELLING])]
+        names = [*Status.values, CANCELLING, PAUSING]
+        return [("active", "active (all of them)"), *((name, name) for name in names)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         chosen = self.value()

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import UUID
+
 from django.db.models import Model
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from runs.admin.looks import between, error_in_words, render_label
-from runs.models import NodeExecution, StatusChange
-from runs.words import moment, node_path
+from runs import node_stops, policy
+from runs.admin.looks import BUTTON_CLASSES, between, error_in_words, render_label
+from runs.models import NodeExecution, NodeStop, Run, StatusChange
+from runs.states import NodeStatus
+from runs.words import moment, node_path, rungs_ahead
 
 
 class ReadOnlyInline(TabularInline):  # type: ignore[misc]
@@ -29,8 +38,27 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]
 class NodeExecutionInline(ReadOnlyInline):
     model = NodeExecution
     verbose_name_plural = "nodes"
-    fields = ("where", "attempt", "label", "started", "took", "problem")
+    fields = ("where", "attempt", "label", "started", "took", "problem", "button")
     readonly_fields = fields
+    may_stop = False
+    asked: Mapping[UUID, NodeStop] = {}
+
+    def get_formset(self, request: HttpRequest, obj: Model | None = None, **kwargs: Any) -> Any:
+        # An inline is made for each request, and its columns are not told who looks.
+        run = cast("Run | None", obj)
+        self.may_stop = run is not None and not run.is_stopping and policy.may_stop(request.user, run)
+        self.asked = {stop.pk: stop for stop in node_stops.list_open([run.pk])} if run is not None else {}
+        return super().get_formset(request, obj, **kwargs)
+
+    @display(description="")  # type: ignore[untyped-decorator]
+    def button(self, execution: NodeExecution) -> str:
+        if execution.pk in self.asked:
+            ahead = rungs_ahead(self.asked[execution.pk].plan, timezone.now())
+            return f"stopping: {ahead}" if ahead else "stopping"
+        if not self.may_stop or not execution.is_stoppable or execution.status != NodeStatus.RUNNING:
+            return ""
+        url = reverse("admin:runs_run_cancel_node", args=[execution.run_id, execution.pk])
+        return format_html('<a href="{}" class="{}">Stop</a>', url, BUTTON_CLASSES)
 
     @display(description="node")  # type: ignore[untyped-decorator]
     def where(self, execution: NodeExecution) -> str:

@@ -15,7 +15,7 @@ from unfold.admin import ModelAdmin
 
 from runs import control
 from runs.models import Run
-from runs.states import CANCELLING, NodeStatus, Status
+from runs.states import CANCELLING, PAUSING, NodeStatus, Status
 from runs.words import count, duration
 
 # Names of unfold's label colours. Cancelled is what somebody wanted, so it has no colour of alarm.
@@ -25,6 +25,7 @@ STATUS_COLOURS = {
     Status.WAITING.value: "primary",
     Status.PAUSED.value: "warning",
     CANCELLING: "warning",
+    PAUSING: "warning",
     Status.COMPLETED.value: "success",
     Status.FAILED.value: "danger",
     Status.CANCELLED.value: "default",

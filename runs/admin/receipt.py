@@ -14,7 +14,7 @@ from unfold.decorators import action, display
 
 from runs import control, policy, receipts
 from runs.admin.looks import render_text, render_tree
-from runs.admin.stopping import StoppingAdmin
+from runs.admin.retrying import RetryingAdmin
 from runs.ladder import rung_due
 from runs.models import Run, StopReceipt
 from runs.words import duration, how_it_stopped, moment, rungs_ahead, signal_name
@@ -22,8 +22,8 @@ from runs.words import duration, how_it_stopped, moment, rungs_ahead, signal_nam
 LOOK_SECONDS = 3.0  # how long the page waits for the supervisor's answer
 
 
-class ReceiptAdmin(StoppingAdmin):
-    actions_detail = (*StoppingAdmin.actions_detail, "look")  # shown beside the evidence, not above the page
+class ReceiptAdmin(RetryingAdmin):
+    actions_detail = (*RetryingAdmin.actions_detail, "look")  # shown beside the evidence, not above the page
 
     def receipt_fieldset(self, run: Run) -> tuple[str, dict[str, Any]]:
         receipt = _find_receipt(run)
@@ -32,7 +32,7 @@ class ReceiptAdmin(StoppingAdmin):
             ("asked_from", "stop_mode"),
             "times",
             *(["rung", "ahead"] if run.is_stopping else [("rung", "ended_by")]),
-            "process",
+            ("was_in", "process"),
         ]
         if receipt is not None and receipt.sections:
             fields.append("sections")
@@ -83,6 +83,11 @@ class ReceiptAdmin(StoppingAdmin):
             before = at or before
             rows.append(row)
         return render_to_string("admin/runs/run/times.html", {"rows": rows})
+
+    @display(description="where it was when it was asked")  # type: ignore[untyped-decorator]
+    def was_in(self, run: Run) -> str:
+        places = [f"node {run.stop_node}" if run.stop_node else "", run.stop_call]
+        return ", ".join(place for place in places if place) or "in no node"
 
     @display(description="rung")  # type: ignore[untyped-decorator]
     def rung(self, run: Run) -> str:

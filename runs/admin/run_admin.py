@@ -7,11 +7,11 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from runs import control, policy
+from runs import control, lineage, policy
 from runs.admin.filters import AgeFilter, StatusFilter
 from runs.admin.inlines import NodeExecutionInline, ReadOnlyInline, StatusChangeInline
 from runs.admin.looks import (
@@ -24,19 +24,21 @@ from runs.admin.looks import (
     render_label,
     render_tree,
 )
-from runs.admin.receipt import ReceiptAdmin
+from runs.admin.node_stopping import NodeStoppingAdmin
+from runs.admin.pausing import PAUSE, RESUME, PausingAdmin
+from runs.admin.retrying import with_retries
 from runs.models import Run
 from runs.states import Status
-from runs.words import moment
+from runs.words import limits_in_words, moment
 
 
 class RunList(ChangeList):  # type: ignore[misc]
     def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Run]:
-        return cast(QuerySet[Run], super().get_queryset(*args, **kwargs)).defer(*control.LARGE_FIELDS)
+        return with_retries(super().get_queryset(*args, **kwargs)).defer(*control.LARGE_FIELDS)
 
 
 @admin.register(Run)
-class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
+class RunAdmin(PausingAdmin, NodeStoppingAdmin, LookOnlyAdmin):
     """Staff see their own runs; all of them with the permission to view runs. `policy` says who may stop which."""
 
     list_display = ("name", "label", "node", "progress", "owner", "age", "parent_link", "host")
@@ -68,6 +70,10 @@ class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
         protected += [
             f"{member} is {member.display_status}: cancel it first" for member in members if not member.is_terminal
         ]
+        protected += [
+            f"{run} goes on where one of these was left, and is {run.display_status}: cancel it first"
+            for run in lineage.list_active_retries([member.id for member in members])
+        ]
         # Who is here may delete runs; the ones that may not be deleted are said above, one by one.
         return deleted, counts, set(lacking) - {str(Run._meta.verbose_name)}, protected
 
@@ -87,8 +93,10 @@ class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
             found = self.list_buttons(request, run)
             if not found:
                 return ""
-            url = reverse(f"admin:runs_run_{found[0]}", args=[run.pk])
-            return format_html('<a href="{}" class="{}">{}</a>', url, BUTTON_CLASSES, found[0].capitalize())
+            shown = [name for name in found if name in (found[0], PAUSE, RESUME)]
+            links = [(reverse(f"admin:runs_run_{name}", args=[run.pk]), name.capitalize()) for name in shown]
+            buttons = format_html_join(" ", f'<a href="{{}}" class="{BUTTON_CLASSES}">{{}}</a>', links)
+            return format_html('<span class="whitespace-nowrap">{}</span>', buttons)
 
         return stop
 
@@ -150,6 +158,8 @@ class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
                 },
             ),
             *([self.receipt_fieldset(run)] if run.stop_requested_at else []),
+            *([self.pause_fieldset(run)] if run.pause_requested_at else []),
+            *self.tries_fieldsets(run),
             ("Tree", {"fields": ["tree"]}),
             ("Data", {"fields": ["shown_input", "shown_output"]}),
             (
@@ -158,6 +168,7 @@ class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
                     "fields": [
                         ("worker", "pid"),
                         ("attempt", "resurrections"),
+                        "limits",
                         ("queue", "priority"),
                         ("thread_id", "idempotency_key"),
                         "shown_metadata",
@@ -200,6 +211,10 @@ class RunAdmin(ReceiptAdmin, LookOnlyAdmin):
     @display(description="parents and children")  # type: ignore[untyped-decorator]
     def tree(self, run: Run) -> str:
         return render_tree(control.list_tree(run.root_id), run)
+
+    @display(description="limits")  # type: ignore[untyped-decorator]
+    def limits(self, run: Run) -> str:
+        return ", ".join(limits_in_words(run)) or "those of the settings"
 
     @display(description="input")  # type: ignore[untyped-decorator]
     def shown_input(self, run: Run) -> str:

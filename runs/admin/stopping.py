@@ -45,7 +45,7 @@ class StopForm(forms.Form):
 
 
 class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
-    actions = ("cancel_selected",)
+    actions: tuple[str, ...] = ("cancel_selected",)
     actions_list = ("cancel_all",)
     actions_detail: tuple[str, ...] = ("cancel", "interrupt", "kill")
 

@@ -33,17 +33,22 @@ def list_problems(measured: Sequence[Measured]) -> list[str]:
 
 
 def as_markdown(
-    measured: Sequence[Measured], descriptions: Mapping[str, str], *, grace_seconds: float, interrupt_seconds: float
+    measured: Sequence[Measured],
+    descriptions: Mapping[str, str],
+    *,
+    grace_seconds: float,
+    interrupt_seconds: float,
+    streams: Sequence[str] = (),
 ) -> str:
     """The page with what was measured, where, and how to read it."""
     modes = _modes(measured)
     rows = _rows(measured)
     passed = sum(all(one.is_passed for one in row.values()) for row in rows.values())
     lines = [
-        "# Can it be stopped?",
+        "# Can it be stopped?" if not streams else f"# Can it be stopped while it streams {' and '.join(streams)}?",
         "",
         f"{passed} of {count(len(rows), 'graph')} stopped in time, every time, with nothing left. "
-        "Measured by `python manage.py stop_conformance`",
+        f"Measured by `python manage.py stop_conformance{''.join(f' --stream {mode}' for mode in streams)}`",
         "with a real worker on "
         f"Python {platform.python_version()}, LangGraph {version('langgraph')}, Celery {version('celery')}, "
         f"{platform.system()} {platform.release().partition('-')[0]}.",

@@ -574,6 +574,30 @@ def test_cancel_of_one_chapter_fails_the_book_and_says_which(alice: User, tmp_pa
     assert finish(book).status == "completed"
 
 
+def test_continue_after_a_lost_chapter_analyses_that_one_alone(alice: User, tmp_path: Path) -> None:
+    book = upload(alice, small_text(3))
+    run, let_go = wait_with_queued_chapters(book, tmp_path)
+    lost = run.children.order_by("id")[1]
+    control.cancel(lost.id)
+    let_go()
+    assert control.wait(run.id, timeout_seconds=20, tree=True).status == "failed"
+    book.refresh_from_db()
+    kept = [chapter.run_id for chapter in chapters_of(book)]
+
+    again = control.wait(workflow.continue_processing(book, by=alice).id, timeout_seconds=20)
+
+    book.refresh_from_db()
+    assert (again.status, again.retry_of_id, book.run_id) == ("completed", run.id, again.id)
+    (child,) = again.children.all()
+    assert child.retry_of_id == lost.id
+    assert [chapter.run_id for chapter in chapters_of(book)] == [kept[0], child.id, kept[2]]
+    assert all(chapter.analysis for chapter in chapters_of(book))
+    assert book.report is not None
+    assert book.error is None
+    assert set(again.nodes.values_list("node", flat=True)) == {"await_chapters", "write_report"}
+    assert (again.progress_done, again.progress_total) == (3, 3)
+
+
 def test_cancel_of_an_analysed_book_changes_nothing(sample: Book) -> None:
     run = finish(sample)
     before = footprint(run)

@@ -41,7 +41,9 @@ def book(alice: User) -> Book:
 
 
 def is_answered(server: OpenAIServer) -> bool:
-    return all(request.ended_at and not request.disconnected for request in server.requests)
+    """Whether every request got its whole answer; the server may learn so a moment after the client has it."""
+    server.wait_until(lambda server: all(request.ended_at for request in server.requests))
+    return not any(request.disconnected for request in server.requests)
 
 
 # --- answers ----------------------------------------------------------------------------------------------
@@ -210,6 +212,34 @@ def assert_nothing_follows(run: Run, book: Book, server: OpenAIServer) -> None:
     assert footprint(run) == before
 
 
+def test_continue_of_a_cancelled_book_asks_the_model_only_for_what_is_missing(
+    model_worker: WorkerProcess, server: OpenAIServer, alice: User
+) -> None:
+    book, answer_now = upload(alice, small_text(6)), threading.Event()
+    server.queue(Reply(), Reply(), Reply(hold=answer_now), Reply(hold=answer_now))
+    run = process(book)
+    server.wait_for_requests(4, 30)
+    wait_until(lambda: run.children.filter(status="completed").count() == 2, "two chapters are finished")
+    wait_for_status(run, "waiting")
+    control.cancel(run.id, grace_seconds=60)
+    wait_until_told(*run.children.filter(status="running"))
+    answer_now.set()
+    control.wait(run.id, timeout_seconds=20, tree=True)
+    book.refresh_from_db()
+    assert [bool(chapter.analysis) for chapter in chapters_of(book)].count(True) == 2
+
+    again = control.wait(workflow.continue_processing(book, by=alice).id, timeout_seconds=20)
+
+    book.refresh_from_db()
+    assert (again.status, again.retry_of_id, book.run_id) == ("completed", run.id, again.id)
+    assert (again.children.count(), again.adopted.count()) == (4, 2)
+    assert (again.progress_done, again.progress_total) == (6, 6)
+    assert all(chapter.analysis for chapter in chapters_of(book))
+    assert book.report is not None
+    assert [chapter["number"] for chapter in book.report["tone_by_chapter"]] == [1, 2, 3, 4, 5, 6]
+    assert len(server.requests) == 4 + 4 + 1
+
+
 def test_cancel_while_the_report_is_asked_for_stores_no_report(
     model_worker: WorkerProcess, server: OpenAIServer, book: Book
 ) -> None:
@@ -221,7 +251,7 @@ def test_cancel_while_the_report_is_asked_for_stores_no_report(
 
     control.cancel(run.id, reason="enough", grace_seconds=60)
     wait_until_told(run)
-    assert progress_of(shown(book)).awaited == "after the current step (write_report)"
+    assert progress_of(shown(book)).awaited == "after the current call (model ChatOpenAI)"
     answer_now.set()
     ended = control.wait(run.id, timeout_seconds=10, tree=True)
 

@@ -235,6 +235,21 @@ def test_cancel_all_stops_what_matches(worker: WorkerProcess, marks: Marks) -> N
 # --- list and status --------------------------------------------------------------------------------------
 
 
+def test_retry_wait_goes_on_where_the_run_was_left(worker: WorkerProcess, marks: Marks) -> None:
+    failed = command("start", "eight", "--input", json.dumps({"marks": str(marks)}), "--wait", expect=FAILED)
+    old = failed.out.strip()
+    marks.open("mended")
+
+    shown = command("retry", "--task-id", old, "--reason", "mended", "--wait", "--json").json
+
+    assert (shown["status"], shown["retry_of"]) == ("completed", old)
+    assert shown["output"]["values"] == [f"n{number}" for number in range(1, 9)]
+    assert marks.names().count("n4") == 1
+    assert re.search(f"retried as +{shown['id']}", command("status", "--task-id", old).out)
+    assert shown["id"] in command("retry", "--task-id", old, expect=FAILED).error
+    assert "it has completed" in command("retry", "--task-id", shown["id"], expect=FAILED).error
+
+
 def test_list_shows_active_runs_as_a_tree(worker: WorkerProcess, marks: Marks) -> None:
     parent = control.submit("parent", {"marks": str(marks), "children": 2, "child_graph": "polling"})
     done = control.submit("quick", {}, queue="nobody-listens")

@@ -15,7 +15,7 @@ from celery import current_app
 from runs import control, dispatch
 from runs.conf import runs_settings
 from runs.models import Run, Worker
-from tests.services import Marks, WorkerProcess, wait_for_status, wait_until
+from tests.services import Marks, WorkerProcess, freeze, wait_for_status, wait_until
 
 StartWorker = Callable[..., WorkerProcess]
 
@@ -164,7 +164,7 @@ def test_frozen_main_process_finds_that_it_lost_its_run(start_worker: StartWorke
     first = start_worker(concurrency=1, RUNS_LEASE_SECONDS=SHORT_LEASE)
     run = submit("held_between", marks)
     marks.wait_for("call.begun")
-    first.process.send_signal(signal.SIGSTOP)
+    freeze(first.process.pid)
     second = start_worker(concurrency=1)
 
     marks.wait_for("call.begun", 2, seconds=runs_settings().lease_seconds * 3)

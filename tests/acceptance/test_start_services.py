@@ -243,6 +243,32 @@ def test_second_ctrl_c_kills_a_run_that_never_asks(services: Services, tmp_path:
     assert launcher.wait(30) == 130
     assert time.monotonic() - begun < 6
     assert services.processes() == []
+    assert services.query("SELECT status, stop_source FROM runs_run") == [("cancelled", "shutdown")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("on_shutdown", "left"), [("cancel", "cancelled"), ("leave", "queued")])
+def test_one_ctrl_c_ends_in_seconds_and_tells_the_truth_of_every_run(
+    services: Services, tmp_path: Path, on_shutdown: str, left: str
+) -> None:
+    services.environment |= {
+        "LANGGRAPH_JSON": str(BASE_DIR / "tests" / "graphs" / "langgraph.json"),
+        "WEB_ON_SHUTDOWN": on_shutdown,
+        "WORKER_CONCURRENCY": "1",
+    }
+    launcher = services.start_and_wait_ready("--no-sample")
+    marks = tmp_path / "marks.jsonl"
+    assert services.run_python("-c", SUBMIT, "napping", str(marks)).returncode == 0
+    wait_until(lambda: marks.exists() and "nap.begun" in marks.read_text(), "the node runs", 30)
+    assert services.run_python("-c", SUBMIT, "quick", str(marks)).returncode == 0
+    begun = time.monotonic()
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.wait(30) == 0, services.output
+    assert time.monotonic() - begun < 15
+    assert services.processes() == []
+    assert dict(services.query("SELECT graph, status FROM runs_run")) == {"napping": "cancelled", "quick": left}
+    assert services.query("SELECT DISTINCT stop_source FROM runs_run WHERE status = 'cancelled'") == [("shutdown",)]
+    assert "Traceback" not in services.output
 
 
 @pytest.mark.slow

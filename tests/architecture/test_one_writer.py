@@ -63,3 +63,15 @@ def test_the_check_finds_what_it_is_for() -> None:
     bad = "run.status = 'x'\nRun.objects.filter(id=1).update(status='x')\nRun.objects.create(**columns)\n"
     assert [line for line, _ in writes(ast.parse(bad))] == [1, 2, 3]
     assert not list(writes(ast.parse("execution.status = 'x'\nRun.objects.filter(status='x').update(rung_at=None)")))
+
+
+def test_node_stops_are_written_by_their_own_module_alone() -> None:
+    found = [
+        (path.name, node.lineno)
+        for path in SOURCES
+        if path != ROOT / "runs" / "node_stops.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and root_of(node) == "NodeStop"
+        if node.func.attr in {*WRITERS, "get_or_create", "bulk_create", "delete"}
+    ]
+    assert found == []

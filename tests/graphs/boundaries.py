@@ -106,6 +106,7 @@ def read_store(state: CallState) -> State:
 before_tool = chain(("tool", use_tool), name="before_tool")
 before_retriever = chain(("retrieve", retrieve), name="before_retriever")
 before_spawn = chain(("spawn", start_child), name="before_spawn")
+spawns_late = chain(("spawn", start_child), ("beyond", beyond), name="spawns_late")
 before_store_write = chain(("store", write_store), name="before_store_write")
 before_store_read = chain(("store", read_store), name="before_store_read")
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from runs import registry
 from runs.models import Run, new_run_id
-from runs.registry import Claimant, StopRequest
+from runs.registry import Claimant, PauseRequest, StopRequest
 from runs.states import Status, StopMode, StopSource
 from tests.services import wait_until
 
@@ -58,6 +58,23 @@ def make_waiting(*children: Run, run: Run | None = None, questions: dict[str, An
     return Run.objects.get(id=run.id)
 
 
+PAUSE = PauseRequest(StopSource.CLI, "tester", "a break")
+
+
+def pausing(**columns: Any) -> Run:
+    """A running run that was asked to pause and has not drained yet."""
+    run = make_running(**columns)
+    registry.request_pause([run.id], PAUSE)
+    return Run.objects.get(id=run.id)
+
+
+def make_paused(**columns: Any) -> Run:
+    """A run that was paused while it ran."""
+    run = pausing(**columns)
+    assert registry.requeue(run.id, run.attempt, resurrect=False) is Status.PAUSED
+    return Run.objects.get(id=run.id)
+
+
 def make_ended(status: Status, **columns: Any) -> Run:
     run = make_running(**columns)
     if status is Status.CANCELLED:
@@ -67,7 +84,7 @@ def make_ended(status: Status, **columns: Any) -> Run:
 
 
 def stop_request(
-    reason: str = "enough", *, grace_seconds: float = 30.0, mode: StopMode = StopMode.CANCEL
+    reason: str = "enough", *, grace_seconds: float | None = 30.0, mode: StopMode = StopMode.CANCEL
 ) -> StopRequest:
     return StopRequest(mode, StopSource.CLI, "tester", reason, grace_seconds)
 
@@ -108,6 +125,10 @@ class Elsewhere:
         wait_until(lambda: self._is_held.is_set() or self._future.done(), f"held before {self._hold_before!r}")
         if not self._is_held.is_set():
             raise AssertionError(f"it never came to {self._hold_before!r}, its result is {self.result()!r}")
+        return self
+
+    def until_held_or_done(self) -> Elsewhere:
+        wait_until(lambda: self._is_held.is_set() or self._future.done(), f"held before {self._hold_before!r} or done")
         return self
 
     def until_blocked(self) -> Elsewhere:

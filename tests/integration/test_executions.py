@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from runs import control, events, executions, registry
-from runs.errors import ParentIsStopping
 from runs.links import LocalLink
 from runs.models import Run
-from runs.states import Status
 from runs.tokens import StopOrder
-from tests.integration.engine import CLAIMANT, Elsewhere, claim, make_run, make_running, status_of, stop_request
+from tests.integration.engine import Elsewhere, claim, make_run, status_of
 from tests.services import Marks, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_worker", "own_checkpoints")]
@@ -128,38 +126,6 @@ def test_failure_of_a_parent_stops_the_children_that_a_stop_would(link: LocalLin
 
 
 # --- the barrier ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("point", ["SELECT", "INSERT INTO", "runs_statuschange"])
-def test_no_child_runs_after_the_stop_of_its_parent(point: str) -> None:
-    """At each of 70 moments in a loop of spawns: 210 orders of stop and spawn."""
-    for moment in range(1, 71):
-        parent = make_running()
-
-        def spawn_until_refused(parent: Run = parent) -> list[Run]:
-            spawned: list[Run] = []
-            try:
-                while True:
-                    spawned.append(
-                        control.submit("quick", {}, parent=parent.id, child_key=f"#{len(spawned)}", ring=False)
-                    )
-            except ParentIsStopping:
-                return spawned
-
-        spawning = Elsewhere(spawn_until_refused, hold_before=point, occurrence=1 + moment % 13).until_held()
-        stopping = Elsewhere(registry.request_stop, [parent.id], stop_request())
-        if moment % 2:
-            stopping.until_blocked_or_done()
-        spawning.let_go()
-        stopped = {item.run_id for item in stopping.result()}
-        spawned = {run.id for run in spawning.result()}
-
-        children = set(parent.children.values_list("id", flat=True))
-        assert spawned == children
-        assert stopped == children | {parent.id}
-        assert set(parent.children.values_list("status", flat=True)) <= {Status.CANCELLED}
-        for child_id in children:
-            assert registry.claim(child_id, CLAIMANT, lease_seconds=60) is None
 
 
 def test_node_that_spawns_in_a_loop_is_stopped_with_all_its_children(link: LocalLink, marks: Marks) -> None:

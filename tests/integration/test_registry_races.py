@@ -24,6 +24,7 @@ from tests.integration.engine import (
     claim,
     has_stop,
     make_ended,
+    make_paused,
     make_run,
     make_running,
     make_waiting,
@@ -34,7 +35,6 @@ from tests.integration.engine import (
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_worker")]
 
 PROCESSES = 8
-ON_POSTGRESQL = "postgresql" in os.environ.get("DATABASE_URL", "")
 
 
 # --- claims -----------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_claim_of_a_run_that_is_not_queued_does_not_land(status: Status) -> None
     if status is Status.WAITING:
         make_waiting(run=Run.objects.get(id=run.id))
     elif status is Status.PAUSED:
-        Run.objects.filter(id=run.id).update(status=Status.PAUSED, lease_expires_at=None)
+        run = make_paused()
     elif status is not Status.RUNNING:
         run = make_ended(status)
     assert registry.claim(run.id, CLAIMANT, lease_seconds=60) is None
@@ -121,7 +121,8 @@ def test_claim_against_stop_of_the_parent_never_leaves_the_child_running_unasked
     # Held after the look at the ancestors and before the write.
     claiming = Elsewhere(registry.claim, child.id, CLAIMANT, lease_seconds=60, hold_before="UPDATE").until_held()
     stopping = Elsewhere(registry.request_stop, [parent.id], stop_request())
-    if ON_POSTGRESQL:
+    on_postgresql = connection.vendor == "postgresql"
+    if on_postgresql:
         stopping.result()
     else:
         stopping.until_blocked()
@@ -131,7 +132,7 @@ def test_claim_against_stop_of_the_parent_never_leaves_the_child_running_unasked
     assert reached == {parent.id, child.id}
     assert has_stop(child)
     assert status_of(child) == ("running" if claimed else "cancelled")
-    assert (claimed is None) == ON_POSTGRESQL
+    assert (claimed is None) == on_postgresql
 
 
 # --- stale attempts ---------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def test_suspend_after_a_stop_does_not_land() -> None:
     suspending = Elsewhere(registry.suspend, run.id, 1, awaited=[], questions={}).until_blocked()
     stopping.let_go()
 
-    assert suspending.result() is False
+    assert suspending.result() is None
     assert Run.objects.get(id=run.id).display_status == "cancelling"
 
 
@@ -227,7 +228,7 @@ def test_stop_of_a_suspending_run_cancels_it_at_once() -> None:
     stopping = Elsewhere(registry.request_stop, [run.id], stop_request()).until_blocked()
     suspending.let_go()
 
-    assert suspending.result() is True
+    assert suspending.result() == "waiting"
     assert [stopped.status for stopped in stopping.result()] == ["cancelled"]
 
 
@@ -235,6 +236,29 @@ def test_requeue_of_a_stopped_run_does_not_land() -> None:
     run = make_running()
     registry.request_stop([run.id], stop_request())
     assert not registry.requeue(run.id, run.attempt, resurrect=True)
+
+
+# --- wake against the last child ---------------------------------------------------------------------------
+
+
+def test_wake_that_counted_before_the_last_child_ended_shows_all_of_them() -> None:
+    parent = make_running()
+    children = [make_running(parent=parent) for _ in range(2)]
+    make_waiting(*children, run=parent)
+    registry.settle(children[0].id, 1, Status.COMPLETED)
+    # Held when it has counted, and before it writes.
+    waking = Elsewhere(registry.wake, parent.id, hold_before="UPDATE").until_held()
+    ending = Elsewhere(registry.settle, children[1].id, 1, Status.COMPLETED)
+    if connection.vendor == "postgresql":
+        ending.result()
+    else:
+        ending.until_blocked()
+    waking.let_go()
+
+    woken = [waking.result(), ending.result() and registry.wake(parent.id)]
+    after = Run.objects.get(id=parent.id)
+    assert woken.count(True) == 1
+    assert (after.status, after.progress_done, after.progress_total) == ("queued", 2, 2)
 
 
 # --- create against stop ----------------------------------------------------------------------------------
@@ -343,7 +367,7 @@ def test_stop_that_meets_a_suspending_parent_halfway_reaches_all() -> None:
     stopping = Elsewhere(registry.request_stop, [parent.id], stop_request()).until_blocked()
     suspending.let_go()
 
-    assert suspending.result() is True
+    assert suspending.result() == "waiting"
     assert {stopped.run_id for stopped in stopping.result()} == {parent.id, child.id}
 
 

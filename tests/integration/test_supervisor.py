@@ -218,6 +218,7 @@ def test_reaper_gives_an_expired_run_back() -> None:
 
 def test_reaper_ends_a_run_that_was_lost_too_often(settings: Any) -> None:
     settings.RUNS_MAX_RESURRECTIONS = 1
+    settings.RUNS_RESURRECTION_PAUSE_SECONDS = 0
     run = make_running()
     for _ in range(2):
         expire_lease(run)
@@ -249,7 +250,7 @@ def test_lease_that_is_renewed_in_the_last_moment_is_not_given_up() -> None:
     run = make_running()
     expire_lease(run)
     (seen,) = leases.list_expired()
-    assert leases.renew(run.worker, [run.id], 60) == 1
+    assert leases.renew(run.worker, [run.id], 60) == {(run.id, 1)}
     assert not leases.give_up(seen)
 
 
@@ -258,7 +259,7 @@ def test_lease_that_was_given_up_is_not_renewed() -> None:
     expire_lease(run)
     (seen,) = leases.list_expired()
     assert leases.give_up(seen)
-    assert leases.renew(run.worker, [run.id], 60) == 0
+    assert leases.renew(run.worker, [run.id], 60) == set()
     assert [expired.id for expired in leases.list_expired()] == [run.id]  # its reaper may have died
 
 
@@ -319,3 +320,105 @@ def test_supervisor_of_a_thread_pool_delivers_in_its_own_process(delivered: list
     supervisor._climb()  # there is no process to kill: an interrupt is the most that can be done
     assert [order.rung for order in delivered] == [0, 1]
     assert status_of(run) == "running"
+
+
+# --- drains -----------------------------------------------------------------------------------------------
+
+
+def test_pause_is_found_without_a_doorbell_and_delivered_once_as_a_drain(
+    supervisor: Supervisor, inbox: Inbox, delivered: list[Any]
+) -> None:
+    child = ChildLink(inbox)
+    run = claim(make_run(), OURS)
+    child.begun(run.id, run.attempt)
+    rounds(supervisor, lambda: supervisor._table(), "the run has begun")
+    control.pause(run.id, reason="later")
+
+    rounds(supervisor, lambda: delivered, "the drain is delivered")
+    for _ in range(3):
+        supervisor._next_poll = 0.0
+        supervisor._round()
+    assert [(order.run_id, order.drain, order.rung, order.reason) for order in delivered] == [
+        (run.id, True, 0, "later")
+    ]
+
+    control.cancel(run.id)
+    rounds(supervisor, lambda: len(delivered) > 1, "the stop is delivered too")
+    assert not delivered[1].drain
+
+
+@pytest.mark.parametrize(("how", "orders"), [("requeue", [True]), ("leave", [])])
+def test_shutdown_that_keeps_the_runs_drains_them_or_lets_them_be(
+    supervisor: Supervisor, inbox: Inbox, delivered: list[Any], settings: Any, how: str, orders: list[bool]
+) -> None:
+    settings.RUNS_ON_SHUTDOWN = how
+    child = ChildLink(inbox)
+    rounds(supervisor, lambda: supervisor.children, "the child has said hello")
+    # Its child had looked whether the worker stops before that, and claimed after it.
+    supervisor.begin_shutdown()
+    supervisor._round()
+    run = claim(make_run(), OURS)
+    child.begun(run.id, run.attempt)
+    rounds(supervisor, lambda: supervisor._table(), "the run has begun")
+    supervisor._round()
+    wait_until(lambda: len(delivered) == len(orders), "the order is delivered")
+
+    assert [order.drain for order in delivered] == orders
+    assert not has_stop(run)
+
+
+def test_handover_that_is_overdue_kills_and_gives_back_without_counting_a_loss(
+    supervisor: Supervisor, inbox: Inbox, delivered: list[Any], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr("runs.killing.kill_child", lambda _worker, pid, **_: killed.append(pid) or [])
+    settings.RUNS_ON_SHUTDOWN = "requeue"
+    settings.RUNS_GRACE_SECONDS = 0.2
+    child = ChildLink(inbox)
+    kept = claim(make_run(), OURS)
+    child.begun(kept.id, 1)
+    rounds(supervisor, lambda: supervisor._table(), "it has begun")
+    supervisor.begin_shutdown()
+    rounds(supervisor, lambda: killed, "it is killed")
+
+    after = Run.objects.get(id=kept.id)
+    assert (after.status, after.resurrections, after.stop_requested_at) == ("queued", 0, None)
+    # Celery reports the killed process as revoked; that is no stop.
+    assert supervisor.has_killed(kept.id)
+    assert not supervisor.has_killed(kept.id)
+
+
+def test_handover_of_a_stopping_run_ends_it_as_cancelled(
+    supervisor: Supervisor, inbox: Inbox, delivered: list[Any], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.killing.kill_child", lambda _worker, pid, **_: [])
+    settings.RUNS_ON_SHUTDOWN = "requeue"
+    child = ChildLink(inbox)
+    run = claim(make_run(), OURS)
+    child.begun(run.id, 1)
+    rounds(supervisor, lambda: supervisor._table(), "it has begun")
+    supervisor.begin_shutdown()
+    supervisor._round()
+    control.cancel(run.id, grace_seconds=600)
+    supervisor.begin_shutdown(by_hand=True)
+    rounds(supervisor, lambda: status_of(run) == "cancelled", "it is cancelled")
+
+
+def test_handover_of_a_thread_pool_interrupts_what_is_overdue_and_stops_nothing(
+    delivered: list[Any], settings: Any
+) -> None:
+    settings.RUNS_ON_SHUTDOWN = "requeue"
+    settings.RUNS_GRACE_SECONDS = 0.01
+    link = LocalLink("ours", alone=False)
+    supervisor = Supervisor("ours", "host", link)
+    supervisor.celery_worker = SimpleNamespace(pool=None, concurrency=2)
+    supervisor.selector.register(supervisor._bell_out, 1, supervisor._on_bell)
+    run = claim(make_run(), OURS)
+    link.begun(run.id, 1)
+    supervisor.begin_shutdown()
+    supervisor._next_heartbeat = float("inf")
+    rounds(supervisor, lambda: len(delivered) == 2, "it is interrupted")
+    supervisor._round()
+
+    assert [(order.drain, order.rung) for order in delivered] == [(True, 0), (True, 1)]
+    assert not has_stop(run)

@@ -27,7 +27,10 @@ WRONG = [
     ("RUNS_GRACE_SECONDS", "-1", "greater than 0"),
     ("RUNS_GRACE_SECONDS", "86401", "less than or equal to 86400"),
     ("RUNS_INTERRUPT_AFTER_SECONDS", "soon", "valid number"),
+    ("WEB_ON_SHUTDOWN", "requeue", "executes no runs that it could requeue, allowed are cancel and leave"),
+    ("WEB_ON_SHUTDOWN", "stop", "allowed are cancel"),
     ("RUNS_LEASE_SECONDS", "1", "greater than or equal to 2"),
+    ("RUNS_ON_SHUTDOWN", "kill", "'cancel', 'requeue' or 'leave'"),
     ("BOOKS_MODEL", "gpt", "PROVIDER:MODEL"),
 ]
 WRONG_SECRETS = [

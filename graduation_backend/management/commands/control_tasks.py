@@ -16,7 +16,7 @@ from runs.errors import RunsError
 
 class Command(BaseCommand):
     help = (
-        "See, start and stop graph runs and Celery tasks. Exit codes: 0 done, 1 failed or refused, "
+        "See, start, pause and stop graph runs and Celery tasks. Exit codes: 0 done, 1 failed or refused, "
         "2 wrong usage, 3 no such id, 4 --wait timed out (what was waited for goes on)."
     )
     requires_system_checks: list[str] = []
@@ -74,6 +74,14 @@ def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
         from graduation_backend.control_tasks import starting
 
         return starting.start if name == "start" else starting.list_graphs
+    if name in ("pause", "resume"):
+        from graduation_backend.control_tasks import pausing
+
+        return pausing.pause if name == "pause" else pausing.resume
+    if name == "retry":
+        from graduation_backend.control_tasks.retrying import retry
+
+        return retry
     from graduation_backend.control_tasks import stopping
 
     return stopping.cancel if name == "cancel" else stopping.cancel_all

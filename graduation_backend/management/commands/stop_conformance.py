@@ -45,6 +45,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--mode", action="append", choices=StopMode.values, help="how to stop; may be repeated (default: all)"
         )
+        parser.add_argument(
+            "--stream",
+            action="append",
+            choices=["messages", "custom"],
+            help="have LangGraph stream these, too, so that it executes nodes in its own pool; may be repeated",
+        )
         parser.add_argument("--grace", type=float, default=3.0, metavar="SECONDS", help="until the kill (%(default)g)")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write a page with the table")
@@ -104,6 +110,7 @@ class Command(BaseCommand):
                 descriptions,
                 grace_seconds=options["grace"],
                 interrupt_seconds=settings.RUNS_INTERRUPT_AFTER_SECONDS,
+                streams=settings.RUNS_STREAM_MODES,
             )
             options["markdown"].write_text(page, encoding="utf-8")
         return exits.DONE if all(one.is_passed for one in measured) else exits.FAILED
@@ -131,6 +138,7 @@ def _call_inside(options: dict[str, Any]) -> int:
             "REDIS_URL": redis_url,
             "CELERY_BROKER_URL": redis_url.replace("unix://", "redis+socket://", 1),
             "RUNS_GRACE_SECONDS": str(options["grace"]),
+            "RUNS_STREAM_MODES": ",".join(options["stream"] or ()),
             "RUNS_INTERRUPT_AFTER_SECONDS": str(min(INTERRUPT_AFTER_SECONDS, options["grace"] / SHARE_OF_GRACE)),
         }
         if not options["graph"]:
@@ -146,7 +154,7 @@ def _call_inside(options: dict[str, Any]) -> int:
 
 def _as_words(options: dict[str, Any]) -> list[str]:
     words = ["--grace", str(options["grace"])]
-    for name in ("graph", "mode"):
+    for name in ("graph", "mode", "stream"):
         for value in options[name] or ():
             words += [f"--{name}", value]
     if options["input"] is not None:

@@ -351,7 +351,7 @@ def test_row_button_is_the_next_rung_and_the_page_offers_the_kill_too(
         return [(buttons(client, run, LIST), buttons(client, run, page(run))) for client in (owner, operator, admin)]
 
     assert offered() == [(["cancel"], ["cancel"])] * 3
-    control.cancel(run.id, grace_seconds=600)
+    control.cancel(run.id, grace_seconds=600, interrupt_after_seconds=600)
     assert offered() == [
         (["interrupt"], ["interrupt"]),
         (["interrupt"], ["interrupt", "kill"]),

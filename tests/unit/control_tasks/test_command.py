@@ -7,16 +7,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from authentication.models import User
 from graduation_backend.control_tasks import exits
 from runs import control, registry
 from runs.errors import RunAlreadyEnded, RunNotFound, WaitTimedOut
-from runs.models import Run, new_run_id
+from runs.models import NodeExecution, Run, new_run_id
 from runs.registry import Claimant
 from runs.states import Status
 
@@ -56,6 +58,11 @@ def claim(run: Run) -> Run:
         (["cancel", "--task-id", "x", "--grace", "-1"], "number of seconds"),
         (["cancel", "--task-id", "x", "--grace", "nan"], "number of seconds"),
         (["cancel", "--task-id", "x", "--force", "--grace", "3"], "not allowed with"),
+        (["cancel", "--task-id", "x", "--interrupt", "--interrupt-after", "3"], "not allowed with --force or"),
+        (["cancel", "--task-id", "x", "--every"], "--every needs --node"),
+        (["cancel", "--task-id", "x", "--node", "n", "--dry-run"], "--dry-run is not allowed with --node"),
+        (["cancel", "--task-id", "x", "--node", "n", "--no-cascade"], "--no-cascade is not allowed with --node"),
+        (["start", "quick", "--max-seconds", "0"], "max_seconds is 0"),
         (["cancel"], "--task-id"),
         (["cancel-all", "--yes", "--tasks", "--graph", "quick"], "--tasks has no --graph"),
         (["cancel-all"], "--yes"),
@@ -67,6 +74,42 @@ def test_wrong_usage_exits_with_2(words: list[str], said: str) -> None:
 
     assert (code, said in message) == (exits.USAGE, True), message
     assert not Run.objects.exists()
+
+
+def cancelled_run() -> Run:
+    run = control.submit("quick", {"values": ["input"]})
+    control.cancel(run.id)
+    return control.get(run.id)
+
+
+def test_retry_prints_the_new_run_and_status_shows_both_tries() -> None:
+    old = cancelled_run()
+
+    made = json.loads(run_command("retry", "--task-id", str(old.id), "--from-start", "--reason", "mended", "--json"))
+
+    assert (made["retry_of"], made["status"], made["input"]) == (str(old.id), "queued", {"values": ["input"]})
+    shown = json.loads(run_command("status", "--task-id", made["id"], "--json"))
+    assert shown["retry"]["from_start"] is True
+    assert shown["retry"]["reason"] == "mended"
+    assert "@" in shown["retry"]["by"]
+    assert json.loads(run_command("status", "--task-id", str(old.id), "--json"))["retried_by"] == made["id"]
+    assert made["id"] in run_command("status", "--task-id", str(old.id))
+    assert f"{old.id}, from the start" in run_command("status", "--task-id", made["id"])
+
+
+def test_retry_that_is_refused_says_what_to_do() -> None:
+    old = cancelled_run()
+    active = control.submit("quick", {})
+    newest = run_command("retry", "--task-id", str(old.id)).strip()
+
+    assert refused("retry", "--task-id", str(active.id)) == (
+        exits.FAILED,
+        f"run {active.id} can't be retried: it is queued, cancel it first",
+    )
+    code, message = refused("retry", "--task-id", str(old.id))
+    assert (code, f"run {newest}, is queued; retry that one" in message) == (exits.FAILED, True), message
+    assert refused("retry", "--task-id", str(new_run_id()))[0] == exits.NOT_FOUND
+    assert refused("retry")[0] == exits.USAGE
 
 
 @pytest.mark.parametrize("action", ["status", "cancel"])
@@ -94,6 +137,39 @@ def test_start_thread_that_is_busy_is_refused() -> None:
     code, message = refused("start", "quick", "--thread", "t")
 
     assert (code, "thread t already has a run" in message) == (exits.FAILED, True)
+
+
+def test_start_keeps_the_times_of_the_run() -> None:
+    run_command("start", "quick", "--grace", "5", "--interrupt-after", "2", "--max-seconds", "60")
+
+    run = Run.objects.get()
+    assert (run.grace_seconds, run.interrupt_after_seconds, run.max_seconds) == (5, 2, 60)
+    assert "stopped after 1 min, interrupted 2.0 s after a stop" in run_command("status", f"--task-id={run.id}")
+
+
+def test_cancel_node_says_which_there_are() -> None:
+    run = claim(control.submit("quick", {}))
+
+    assert refused("cancel", f"--task-id={new_run_id()}", "--node=a")[0] == exits.NOT_FOUND
+    code, message = refused("cancel", f"--task-id={run.id}", "--node=a")
+    assert (code, "has executed no node 'a'; running now: none" in message) == (exits.NOT_FOUND, True)
+    first, second = (execute(run, namespace=f"a:{number}") for number in range(2))
+
+    code, message = refused("cancel", f"--task-id={run.id}", "--node=a")
+    assert (code, str(first.id) in message, "with --every" in message) == (exits.USAGE, True, True)
+    told = json.loads(run_command("cancel", f"--task-id={run.id}", f"--node={first.id}", "--reason=dear", "--json"))
+    assert [(stop["execution_id"], stop["reason"], stop["outcome"]) for stop in told["stops"]] == [
+        (str(first.id), "dear", None)
+    ]
+    assert str(second.id) in run_command("cancel", f"--task-id={run.id}", "--node=a", "--every")
+    control.cancel(run.id)
+    code, message = refused("cancel", f"--task-id={run.id}", "--node=a")
+    assert (code, "is being stopped, and all its nodes" in message) == (exits.FAILED, True)
+
+
+def execute(run: Run, **columns: Any) -> NodeExecution:
+    usual = {"node": "a", "status": "running", "is_stoppable": True, "attempt": run.attempt}
+    return NodeExecution.objects.create(id=uuid4(), run=run, started_at=timezone.now(), **usual, **columns)
 
 
 def test_cancel_all_is_narrowed_by_owner() -> None:

@@ -72,7 +72,8 @@ def _make_person(name: str, *, mentions: int, aliases: list[str], chapters: list
 
 
 def make_run(status: str, owner: User, *, parent: Run | None = None, **fields: Any) -> Run:
-    """A run as the engine would leave it in this status; "cancelling" is running with a stop asked for."""
+    """A run as the engine would leave it in this status; "cancelling" is running with a stop asked for,
+    "pausing" with a pause."""
     run_id = uuid.uuid4()
     now = timezone.now()
     values: dict[str, Any] = {
@@ -84,7 +85,7 @@ def make_run(status: str, owner: User, *, parent: Run | None = None, **fields: A
         "task": "test",
         "queue": "test",
         "owner": owner,
-        "status": "running" if status == "cancelling" else status,
+        "status": "running" if status in ("cancelling", "pausing") else status,
     }
     if values["status"] == "running":
         values |= {"lease_expires_at": now + timedelta(hours=1), "attempt": 1, "pid": 1}
@@ -93,6 +94,8 @@ def make_run(status: str, owner: User, *, parent: Run | None = None, **fields: A
     if status in ("cancelling", "cancelled"):
         values |= {"stop_requested_at": now, "stop_mode": "cancel"}
         values |= {"stop_interrupt_at": now + timedelta(seconds=20), "stop_deadline": now + timedelta(seconds=30)}
+    if status in ("pausing", "paused"):
+        values["pause_requested_at"] = now
     return Run.objects.create(**(values | fields))
 
 

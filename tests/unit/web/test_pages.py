@@ -17,7 +17,7 @@ from runs.models import Run
 from tests.unit.web.conftest import log_in
 from tests.unit.web.shelf import HOSTILE, add_chapters, make_book, make_report, make_run
 
-ACTIVE = ["queued", "running", "waiting", "paused", "cancelling"]
+ACTIVE = ["queued", "running", "waiting", "pausing", "paused", "cancelling"]
 ENDED = [None, "completed", "failed", "cancelled"]
 HTMX = {"HX-Request": "true"}
 
@@ -61,6 +61,7 @@ def test_page_refreshes_itself_only_while_something_is_active(
         ("queued", "stop"),
         ("running", "stop"),
         ("waiting", "stop"),
+        ("pausing", "stop"),
         ("paused", "stop"),
         ("cancelling", None),
     ],
@@ -283,6 +284,29 @@ def test_process_again_starts_a_new_run(alice: User) -> None:
     log_in(alice).post(f"/books/{book.pk}/process")
     book.refresh_from_db()
     assert book.run_id != before
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_continue_retries_the_last_run_once(alice: User, status: str) -> None:
+    book = make_book(alice, status=status)
+    before, client = book.run_id, log_in(alice)
+    assert f'action="/books/{book.pk}/continue"' in client.get(f"/books/{book.pk}/").content.decode()
+    client.post(f"/books/{book.pk}/continue")
+    client.post(f"/books/{book.pk}/continue")
+    book.refresh_from_db()
+    assert book.run is not None
+    assert (book.run.retry_of_id, book.run.retry_actor, book.error) == (before, str(alice), None)
+    assert Run.objects.count() == 2
+
+
+@pytest.mark.parametrize("status", [None, "running", "completed"])
+def test_continue_is_not_offered_for_what_is_not_left_halfway(alice: User, status: str | None) -> None:
+    book = make_book(alice, status=status)
+    client = log_in(alice)
+    assert f'action="/books/{book.pk}/continue"' not in client.get(f"/books/{book.pk}/").content.decode()
+    client.post(f"/books/{book.pk}/continue", follow=True)
+    book.refresh_from_db()
+    assert (book.run and book.run.retry_of_id) is None
 
 
 @pytest.mark.parametrize("status", ENDED)

@@ -1,0 +1,27 @@
+"""Errors of the engine that any page can meet, as answers to the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from runs.errors import ShuttingDown
+
+
+class RefusalMiddleware:
+    """A server that is about to end answers 503 to what would start a run; a client may ask the next one."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, ShuttingDown):
+            return None
+        answer = render(request, "503.html", status=503)
+        answer["Retry-After"] = "10"  # seconds
+        return answer

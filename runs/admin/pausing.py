@@ -1,0 +1,143 @@
+"""Pausing runs in the admin, and letting them go on: a button in a row, on the page of a run, and for the selected.
+
+The buttons lead to a page that shows what would be reached. Who may stop a run may pause it; `policy` says who that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.decorators import action, display
+
+from runs import control, policy
+from runs.admin.looks import render_tree
+from runs.admin.receipt import ReceiptAdmin
+from runs.admin.stopping import StopForm
+from runs.errors import RunsError
+from runs.models import Run
+from runs.states import Status, StopSource
+from runs.words import count, moment
+
+PAUSE, RESUME = "pause", "resume"
+
+
+class PausingAdmin(ReceiptAdmin):
+    actions = (*ReceiptAdmin.actions, "pause_selected", "resume_selected")
+    actions_detail = (*ReceiptAdmin.actions_detail, PAUSE, RESUME)
+
+    def list_buttons(self, request: HttpRequest, run: Run) -> list[str]:
+        found = super().list_buttons(request, run)
+        if run.is_terminal or run.is_stopping or not policy.may_stop(request.user, run):
+            return found
+        return [*found, RESUME if run.status == Status.PAUSED or run.is_pausing else PAUSE]
+
+    @action(description="Pause", url_path=PAUSE, icon="pause_circle")  # type: ignore[untyped-decorator]
+    def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._change(request, object_id, PAUSE)
+
+    @action(description="Resume", url_path=RESUME, icon="play_circle")  # type: ignore[untyped-decorator]
+    def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._change(request, object_id, RESUME)
+
+    def _change(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        """Show what would be reached; do it once that is confirmed."""
+        run = self._get_run(object_id)
+        if not policy.may_stop(request.user, run):
+            raise PermissionDenied("This run may be paused by its owner, and with the permission to stop all runs.")
+        back = reverse("admin:runs_run_change", args=[run.pk])
+        form = StopForm(request.POST if "confirmed" in request.POST else None)
+        if form.is_valid():
+            try:
+                if verb == PAUSE:
+                    _tell_of_pause(
+                        request, control.pause(run.pk, **_asked(request, form.cleaned_data["reason"])).reached
+                    )
+                else:
+                    resumed = control.resume(run.pk)
+                    _tell_of_resume(request, [*resumed.resumed, *resumed.withdrawn])
+            except RunsError as error:
+                messages.info(request, f"Nothing was changed: {error}.")
+            return redirect(back)
+        below = [member for member in control.list_stoppable([run.pk]) if not member.is_stopping]
+        affected = [member for member in below if (member.pause_requested_at is None) == (verb == PAUSE)]
+        if not affected:
+            messages.info(request, f"There is nothing to {verb}.")
+            return redirect(back)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{verb.capitalize()} {count(len(affected), 'run')}?",
+            "opts": self.model._meta,
+            "verb": verb,
+            "tree": render_tree(affected),
+            "number": count(len(affected), "run"),
+            "form": form,
+            "back": back,
+        }
+        return TemplateResponse(request, "admin/runs/run/pause.html", context)
+
+    @admin.action(description="Pause the selected runs")
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        _tell_of_pause(request, control.pause_runs(_allowed(request, queryset), **_asked(request)).reached)
+
+    @admin.action(description="Resume the selected runs")
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        resumed = control.resume_runs(_allowed(request, queryset))
+        _tell_of_resume(request, [*resumed.resumed, *resumed.withdrawn])
+
+    def pause_fieldset(self, run: Run) -> tuple[str, dict[str, Any]]:
+        return "Pause", {"fields": [("pause_asked", "pause_asked_by"), "pause_reason"]}
+
+    @display(description="asked")  # type: ignore[untyped-decorator]
+    def pause_asked(self, run: Run) -> str:
+        return moment(run.pause_requested_at)
+
+    @display(description="asked by")  # type: ignore[untyped-decorator]
+    def pause_asked_by(self, run: Run) -> str:
+        return f"{run.pause_actor or 'nobody named'} ({run.get_pause_source_display()})"
+
+
+def _asked(request: HttpRequest, reason: str = "") -> dict[str, Any]:
+    return {"by": cast(AbstractBaseUser, request.user), "source": StopSource.ADMIN, "reason": reason}
+
+
+def _allowed(request: HttpRequest, queryset: QuerySet[Run]) -> list[UUID]:
+    runs = list(queryset)
+    if not all(policy.may_stop(request.user, run) for run in runs):
+        raise PermissionDenied("Some of these runs are not yours.")
+    return [run.pk for run in runs]
+
+
+def _tell_of_pause(request: HttpRequest, reached: Sequence[UUID]) -> None:
+    if not reached:
+        messages.info(request, "There was nothing to pause.")
+        return
+    _log(request, reached, "Asked to pause.")
+    messages.success(request, f"{count(len(reached), 'run')} asked to pause; what executes leaves at its next step.")
+
+
+def _tell_of_resume(request: HttpRequest, reached: Sequence[UUID]) -> None:
+    if not reached:
+        messages.info(request, "There was nothing to resume.")
+        return
+    _log(request, reached, "Resumed.")
+    messages.success(request, f"{count(len(reached), 'run')} resumed.")
+
+
+def _log(request: HttpRequest, run_ids: Sequence[UUID], message: str) -> None:
+    LogEntry.objects.log_actions(
+        user_id=cast(AbstractBaseUser, request.user).pk,
+        queryset=Run.objects.filter(pk__in=run_ids),
+        action_flag=CHANGE,
+        change_message=message,
+    )
