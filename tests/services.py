@@ -22,7 +22,6 @@ from runs import control
 from runs.models import Run
 from tests.environment import ROOT
 
-
 PATIENCE = 3  # every limit is one of an idle machine; a busy one gets so many times that
 
 
