@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views as auth_views
-from django.http import HttpResponse
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
 from django.views.generic import FormView
 
-from authentication import mail
-from authentication.forms import LogInForm, PasswordResetRequestForm
-from authentication.models import User
+from authentication import keys, mail
+from authentication.forms import ApiKeyForm, LogInForm, PasswordResetRequestForm
+from authentication.models import ApiKey, User
 from authentication.tasks import send_password_reset_email
 
 logger = logging.getLogger(__name__)
@@ -67,3 +71,30 @@ class PasswordResetView(FormView):  # type: ignore[type-arg]
 
 class PasswordResetConfirmView(_NoColon, auth_views.PasswordResetConfirmView):
     template_name = "authentication/password_reset_confirm.html"
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def api_keys(request: HttpRequest) -> HttpResponse:
+    """The keys of an account; the answer that makes one is the only one that shows it."""
+    person = cast(User, request.user)
+    form = ApiKeyForm(request.POST or None)
+    secret = None
+    if request.method == "POST" and form.is_valid():
+        try:
+            _, secret = keys.make(person, form.cleaned_data["name"], form.cleaned_data["scopes"], lasts=form.lasts)
+            form = ApiKeyForm()
+        except keys.TooManyKeys as error:
+            form.add_error(None, str(error))
+    context = {"form": form, "secret": secret, "keys": person.api_keys.filter(revoked_at=None)}
+    return render(request, "authentication/api_keys.html", context, status=400 if form.errors else 200)
+
+
+@login_required
+@require_POST
+def revoke_api_key(request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
+    key = get_object_or_404(ApiKey, pk=key_id, user=cast(User, request.user))
+    keys.revoke(key)
+    messages.success(request, f"The key {key.name} is revoked.")
+    return redirect("api_keys")
