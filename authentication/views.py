@@ -20,15 +20,36 @@ from django.views.generic import FormView
 from authentication import keys, mail
 from authentication.forms import ApiKeyForm, LogInForm, PasswordResetRequestForm
 from authentication.models import ApiKey, User
+from authentication.rates import Rate
 from authentication.tasks import send_password_reset_email
 
 logger = logging.getLogger(__name__)
+
+
+# By address, whether it has an account or not: behind a proxy every caller may have the same IP.
+WRONG_PASSWORDS = Rate("wrong-passwords", 20, 15 * 60)
+RESETS = Rate("password-resets", 5, 60 * 60)
 
 
 class LogInView(auth_views.LoginView):
     template_name = "authentication/login.html"
     authentication_form = LogInForm
     redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """While somebody guesses the password of an account, nobody logs in to it with a new one."""
+        if seconds := WRONG_PASSWORDS.look(self._address()):
+            messages.error(request, f"Too many wrong passwords. Try again in {-(-seconds // 60)} min, or reset it.")
+            form = LogInForm(request)
+            return self.render_to_response(self.get_context_data(form=form), status=429)
+        return super().post(request, *args, **kwargs)
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        WRONG_PASSWORDS.take(self._address())
+        return super().form_invalid(form)
+
+    def _address(self) -> str:
+        return self.request.POST.get("username", "").strip().lower()
 
 
 class _NoColon:
@@ -59,6 +80,8 @@ class PasswordResetView(FormView):  # type: ignore[type-arg]
         Nothing may tell whether the account exists, time neither: an unknown address queues a task for
         nobody, so that both ways do the same work and fail alike when the broker is away.
         """
+        if RESETS.take(form.cleaned_data["email"].lower()):
+            return super().form_valid(form)  # it has had its mails
         user = User.objects.find_for_password_reset(form.cleaned_data["email"])
         try:
             mail.queue(send_password_reset_email, user.pk if user else uuid.uuid4())

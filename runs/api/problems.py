@@ -84,7 +84,10 @@ def _of_authentication(request: HttpRequest, error: Any) -> HttpResponse:
 
 def _of_http(request: HttpRequest, error: Any) -> HttpResponse:
     status = HTTPStatus(error.status_code)
-    return problem(status, _kebab(status.phrase), str(error))
+    # Ninja tells only that the body can't be parsed; what it says is behind it.
+    cause = error.__cause__
+    detail = f"The body is no JSON: {cause}" if isinstance(cause, ValueError) else str(cause or error)
+    return problem(status, _kebab(status.phrase), detail)
 
 
 def _of_missing(request: HttpRequest, error: Any) -> HttpResponse:

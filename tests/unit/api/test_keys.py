@@ -130,3 +130,18 @@ def test_every_route_that_changes_something_has_a_scope(api: Any) -> None:
             filled = filled.replace(part, "00000000-0000-0000-0000-000000000000")
         names.add(resolver.resolve(filled).url_name)
     assert names == RUN_ROUTES | STOP_ROUTES
+
+
+def test_json_that_is_none_or_too_deep_is_refused(api: Any, alice: User) -> None:
+    client = api(alice).client
+
+    def start_with(body: str) -> tuple[int, str]:
+        answer = client.post("/api/graphs/quick/runs", body, content_type="application/json")
+        return answer.status_code, answer.json().get("detail", "")
+
+    assert start_with('{"input": ')[0] == 400
+    assert "The body is no JSON: Expecting value: line 1" in start_with('{"input": ')[1]
+    assert start_with('{"input": ' + "[" * 63 + "]" * 63 + "}")[0] == 201
+    for levels in (64, 100_000):
+        status, detail = start_with('{"input": ' + "[" * levels + "]" * levels + "}")
+        assert (status, detail) == (400, "The JSON is nested more than 64 levels deep.")
