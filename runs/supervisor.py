@@ -31,7 +31,6 @@ from django.utils import timezone
 
 from runs import connections as redis_connections
 from runs import (
-    control,
     events,
     evidence,
     executions,
@@ -39,10 +38,12 @@ from runs import (
     killing,
     leases,
     pauses,
+    queries,
     reaper,
     receipts,
     registry,
     remains,
+    stops,
 )
 from runs.conf import runs_settings
 from runs.deadlines import Clocks
@@ -298,7 +299,7 @@ class Supervisor:
                 id__in=table,
                 worker=self.worker_id,
                 status=Status.RUNNING,
-            ).defer(*control.LARGE_FIELDS)
+            ).defer(*queries.LARGE_FIELDS)
             stopping = [run for run in asked if run.is_stopping]
             for run in asked:
                 if run.is_pausing:
@@ -483,7 +484,7 @@ class Supervisor:
         grace = 0.0 if self._kill_all.is_set() else runs_settings().grace_seconds
         request = StopRequest(StopMode.CANCEL, StopSource.SHUTDOWN, self.hostname, "the worker is shutting down", grace)
         with database():
-            control.stop_runs(sorted(table - (self._shut_down or set())), request)
+            stops.stop_runs(sorted(table - (self._shut_down or set())), request)
             Worker.objects.filter(id=self.worker_id).update(is_stopping=True)
         self._shut_down = table | (self._shut_down or set())
         self._next_poll = 0.0
