@@ -40,6 +40,7 @@ from runs.queries import (
     list_tree,
     list_workers,
     look_at,
+    slim,
     wait,
 )
 from runs.retrying import retry
@@ -76,6 +77,7 @@ __all__ = [
     "resume",
     "resume_runs",
     "retry",
+    "slim",
     "stop_runs",
     "submit",
     "wait",

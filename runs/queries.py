@@ -15,7 +15,7 @@ from django.utils import timezone
 from runs import dispatch, receipts, registry
 from runs.dispatch import CeleryTask
 from runs.errors import RunNotFound, WaitTimedOut
-from runs.inputs import find_uuid
+from runs.inputs import checked_run_id, find_uuid
 from runs.models import NodeExecution, Run, StopReceipt, Worker
 from runs.states import ACTIVE, CANCELLING, PAUSING, Status
 
@@ -114,11 +114,16 @@ def list_tree(run_id: UUID | str) -> list[Run]:
     Raises:
         RunNotFound.
     """
-    run = get(run_id)
+    key = checked_run_id(run_id)
     below: dict[UUID | None, list[Run]] = {}
-    for member in _slim_runs().filter(root_id=run.root_id).order_by("id"):
-        below.setdefault(member.parent_id, []).append(member)
-    tree = [run]
+    tree: list[Run] = []
+    for member in slim(Run.objects.filter(root_id__in=Run.objects.filter(id=key).values("root_id"))).order_by("id"):
+        if member.id == key:
+            tree.append(member)
+        else:
+            below.setdefault(member.parent_id, []).append(member)
+    if not tree:
+        raise RunNotFound(run_id)
     for member in tree:
         tree.extend(below.get(member.id, []))
     return tree
@@ -143,12 +148,12 @@ def in_tree_order(runs: Sequence[Run]) -> list[tuple[Run, int]]:
 def list_stoppable(run_ids: Sequence[UUID]) -> list[Run]:
     """What a stop of these runs would reach now: the active ones among them and below them."""
     ids = registry.list_tree(run_ids)
-    return list(_slim_runs().filter(id__in=ids, status__in=ACTIVE).order_by("id"))
+    return list(slim(Run.objects.filter(id__in=ids, status__in=ACTIVE)).order_by("id"))
 
 
-def _slim_runs() -> QuerySet[Run]:
+def slim(runs: QuerySet[Run]) -> QuerySet[Run]:
     """Runs without what may be large, for lists that can be long."""
-    return Run.objects.select_related("owner").defer(*LARGE_FIELDS)
+    return runs.select_related("owner").defer(*LARGE_FIELDS)
 
 
 def list_nodes(run_id: UUID) -> list[NodeExecution]:
