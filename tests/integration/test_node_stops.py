@@ -269,7 +269,7 @@ def test_kill_of_a_node_in_a_thread_pool_interrupts_it(supervisor: Supervisor, l
     """There is no process of its own to kill."""
     run = make_run(graph="node_swallows_once", input={"marks": str(marks), "values": []})
     executing = Elsewhere(executions.execute, run.id, link)
-    marks.wait_for("branch.begun")
+    marks.wait_for("begun")
     marks.open("sibling")
     execution = wait_until(lambda: NodeExecution.objects.filter(node="branch").first(), "it is stored")
     (stop,) = control.cancel_node(run.id, execution.id, mode="kill")
