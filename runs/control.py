@@ -40,7 +40,7 @@ from runs.queries import (
     list_tree,
     list_workers,
     look_at,
-    slim,
+    slimmed,
     wait,
 )
 from runs.retrying import retry
@@ -77,7 +77,7 @@ __all__ = [
     "resume",
     "resume_runs",
     "retry",
-    "slim",
+    "slimmed",
     "stop_runs",
     "submit",
     "wait",

@@ -80,19 +80,24 @@ def list_runs(
     owner: AbstractBaseUser | None = None,
     statuses: Collection[str] = (),
     limit: int | None = None,
+    among: QuerySet[Run] | None = None,
+    slim: bool = False,
 ) -> list[Run]:
     """Runs, ended ones among them, newest first.
 
     Args:
         statuses: as people see them, so `cancelling` and `pausing` are two and `running` is without them; none are
             all.
+        among: what they are chosen from, such as `policy.visible_runs`; None are all.
+        slim: without what may be large, for those who look again and again.
     """
-    runs = _matching(graph, owner).filter(displayed_as(statuses) if statuses else Q())
-    return list(runs.select_related("owner")[:limit])
+    runs = _matching(graph, owner, among).filter(displayed_as(statuses) if statuses else Q())
+    runs = slimmed(runs) if slim else runs.select_related("owner")
+    return list(runs.order_by("-id")[:limit])
 
 
-def _matching(graph: str | None, owner: AbstractBaseUser | None) -> QuerySet[Run]:
-    runs = Run.objects.all()
+def _matching(graph: str | None, owner: AbstractBaseUser | None, among: QuerySet[Run] | None = None) -> QuerySet[Run]:
+    runs = Run.objects.all() if among is None else among
     if graph is not None:
         runs = runs.filter(graph=graph)
     return runs if owner is None else runs.filter(owner_id=owner.pk)
@@ -117,7 +122,7 @@ def list_tree(run_id: UUID | str) -> list[Run]:
     key = checked_run_id(run_id)
     below: dict[UUID | None, list[Run]] = {}
     tree: list[Run] = []
-    for member in slim(Run.objects.filter(root_id__in=Run.objects.filter(id=key).values("root_id"))).order_by("id"):
+    for member in slimmed(Run.objects.filter(root_id__in=Run.objects.filter(id=key).values("root_id"))).order_by("id"):
         if member.id == key:
             tree.append(member)
         else:
@@ -148,10 +153,10 @@ def in_tree_order(runs: Sequence[Run]) -> list[tuple[Run, int]]:
 def list_stoppable(run_ids: Sequence[UUID]) -> list[Run]:
     """What a stop of these runs would reach now: the active ones among them and below them."""
     ids = registry.list_tree(run_ids)
-    return list(slim(Run.objects.filter(id__in=ids, status__in=ACTIVE)).order_by("id"))
+    return list(slimmed(Run.objects.filter(id__in=ids, status__in=ACTIVE)).order_by("id"))
 
 
-def slim(runs: QuerySet[Run]) -> QuerySet[Run]:
+def slimmed(runs: QuerySet[Run]) -> QuerySet[Run]:
     """Runs without what may be large, for lists that can be long."""
     return runs.select_related("owner").defer(*LARGE_FIELDS)
 

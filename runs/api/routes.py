@@ -99,7 +99,7 @@ def list_runs(
     limit: Limit = PAGE_SIZE,
 ) -> Any:
     """The runs that the caller may see, the newest first."""
-    runs = control.slim(policy.visible_runs(request.user))
+    runs = control.slimmed(policy.visible_runs(request.user))
     if status:
         runs = runs.filter(control.displayed_as(status))
     if graph is not None:
