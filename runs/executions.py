@@ -23,8 +23,9 @@ from runs import events, node_stops, pauses, receipts, registry, stops, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.node_tokens import NodeStopOrder
-from runs.registry import Claimant, Settled, StopRequest
+from runs.registry import Claimant, Settled
 from runs.remains import Remains
+from runs.requests import StopRequest
 from runs.runner import GraphThread, Outcome
 from runs.states import IDLE, Status, StopMode, StopSource
 from runs.tokens import StopOrder

@@ -23,7 +23,7 @@ from runs.errors import (
 from runs.inputs import checked_run_id
 from runs.models import NodeExecution, NodeStop, Run
 from runs.node_stops import NodeStopRequest
-from runs.registry import StopRequest
+from runs.requests import StopRequest
 from runs.states import NodeStatus, Status, StopMode, StopSource
 from runs.words import node_path
 

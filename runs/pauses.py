@@ -17,7 +17,7 @@ from django.db import transaction
 from runs import dispatch, events, queries, registry
 from runs.errors import RunAlreadyEnded, RunIsStopping, RunNotPaused
 from runs.inputs import checked_choice, checked_text
-from runs.registry import PauseRequest
+from runs.requests import PauseRequest
 from runs.states import Status, StopSource
 
 

@@ -17,7 +17,8 @@ from runs import dispatch, events, pauses, queries, registry
 from runs.errors import RunAlreadyEnded
 from runs.inputs import checked_choice, checked_seconds, checked_text
 from runs.models import Run
-from runs.registry import Stopped, StopRequest
+from runs.registry import Stopped
+from runs.requests import StopRequest
 from runs.states import OnParentStop, Status, StopMode, StopSource
 
 

@@ -52,7 +52,7 @@ from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
 from runs.models import NodeStop, Run, Worker
 from runs.node_supervision import NodeSupervision, record_kill
 from runs.node_tokens import NodeStopOrder
-from runs.registry import StopRequest
+from runs.requests import StopRequest
 from runs.states import NodeStatus, OnShutdown, Status, StopMode, StopSource
 from runs.tokens import StopOrder
 
