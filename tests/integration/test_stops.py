@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +21,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[UUID]:
+def rung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[UUID]]:
     """The runs for whose stop the supervisors were rung."""
     ids: list[UUID] = []
     monkeypatch.setattr("runs.dispatch.ring_stops", lambda run_ids, reason="": ids.extend(run_ids))
-    return ids
+    yield ids
+    events.sink().flush()
 
 
 def types_of(run: Run) -> list[str]:
