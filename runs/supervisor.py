@@ -87,6 +87,7 @@ class Supervisor:
         self.plans: dict[UUID, Schedule] = {}  # of the runs here that are stopping
         self.interrupted: dict[UUID, int] = {}  # run id → attempt that was told to interrupt
         self.drained: dict[UUID, int] = {}  # run id → attempt that was told to drain
+        self._ending: set[UUID] = set()  # runs that are being killed, until that is written down
         self._killed: set[UUID] = set()  # runs whose process was killed here, until Celery tells of it
         self.handover: Schedule | None = None  # of a shutdown that keeps the runs: when what is left is killed
         self.nodes = NodeSupervision(self._send, self._critical_until, self.plans.__contains__)
@@ -124,12 +125,12 @@ class Supervisor:
         self.bells.ring()
 
     def kill_everything(self, timeout_seconds: float = 3.0) -> None:
-        """The second signal: kill what still runs, and wait until it is gone."""
+        """The second signal: kill what still runs, and wait until it is gone and settled."""
         self.begin_shutdown()
         self._kill_all.set()
         self.bells.ring()
         ends = time.monotonic() + timeout_seconds
-        while self._table() and time.monotonic() < ends:
+        while (self._table() or self._ending) and time.monotonic() < ends:
             time.sleep(0.02)
 
     def has_killed(self, run_id: UUID) -> bool:
@@ -355,7 +356,11 @@ class Supervisor:
             if self._kill_all.is_set():
                 due = Rung.KILL
             if due is Rung.KILL:
-                self._kill(run_id)
+                self._ending.add(run_id)
+                try:
+                    self._kill(run_id)
+                finally:
+                    self._ending.discard(run_id)
             elif due is Rung.INTERRUPT and self.interrupted.get(run_id) != attempt:
                 logger.info("run %s did not come to a boundary in time, it is interrupted", run_id)
                 if self._send(StopOrder(run_id, attempt, "interrupted", rung=Rung.INTERRUPT)):
