@@ -19,7 +19,7 @@ from tests.services import Marks, WorkerProcess, wait_until
 def begun(graph: str, marks: Marks, node: str = "branch", **options: Any) -> Run:
     """A run whose node is known to be running."""
     run = control.submit(graph, {"marks": str(marks), "values": []}, **options)
-    marks.wait_for("branch.begun")
+    marks.wait_for("begun")
     wait_until(lambda: running(run, node), f"{node} is stored as running")
     return run
 
@@ -133,11 +133,11 @@ def test_node_in_one_c_call_is_killed_and_its_run_goes_on_from_the_checkpoint(
     ended = finish(run, marks)
 
     assert (stop.outcome, stop.rung) == ("cancelled", 2)
-    assert "in one_c_call" in stop.stacks
+    assert "in one_long_sleep" in stop.stacks
     assert (ended.status, ended.attempt, ended.resurrections) == ("completed", 2, 0)
     assert ended.output["values"] == ["declared", "sibling", "after"]
     names = marks.names()
-    assert (names.count("sibling.begun"), names.count("branch.begun"), names.count("after")) == (1, 1, 1)
+    assert (names.count("sibling.begun"), names.count("begun"), names.count("after")) == (1, 1, 1)
     assert marks.all()[0]["pid"] not in worker.children()
     assert [node.status for node in ended.nodes.filter(node="branch")] == ["cancelled", "cancelled"]
 
@@ -154,7 +154,7 @@ def test_node_in_a_subgraph_is_killed_and_what_was_before_it_is_not_repeated(
     assert (stop.outcome, stop.rung) == ("cancelled", 2)
     assert ended.status == "completed"
     names = marks.names()
-    assert [names.count(name) for name in ("inner.before", "branch.begun", "inner.after", "after")] == [1, 1, 1, 1]
+    assert [names.count(name) for name in ("inner.before", "begun", "inner.after", "after")] == [1, 1, 1, 1]
 
 
 def test_node_in_a_subgraph_stops_alone(worker: WorkerProcess, marks: Marks) -> None:
@@ -209,7 +209,7 @@ def test_stopped_node_is_not_retried_and_its_own_exception_changes_nothing(worke
     ended = finish(run, marks)
 
     assert (stop.outcome, ended.status) == ("cancelled", "completed")
-    assert marks.names().count("branch.begun") == 1
+    assert marks.names().count("begun") == 1
 
 
 def test_children_of_a_stopped_node_are_stopped_with_it(worker: WorkerProcess, marks: Marks) -> None:
@@ -292,7 +292,7 @@ def test_stop_survives_the_loss_of_the_process_before_the_node_has_left(
     ended = control.wait(run.id, timeout_seconds=30)
 
     assert ended.output["values"] == ["declared", "sibling", "after"]
-    assert marks.names().count("branch.begun") == 1
+    assert marks.names().count("begun") == 1
     assert settled(stop).outcome == "cancelled"
 
 

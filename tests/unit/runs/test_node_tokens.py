@@ -243,7 +243,7 @@ def test_interrupt_never_hits_what_the_same_os_thread_does_next(nodes: Nodes, mo
     monkeypatch.setattr(node_tokens, "REPEAT_SECONDS", 0.0002)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(0.00002)
-    gc.disable()  # an exception that meets a callback of the collector, as Hypothesis has one, is reported as a fault
+    gc.disable()  # hypothesis measures collections in Python; an exception raised there is lost, and pytest complains
     told: list[UUID] = []
     over = threading.Event()
 
@@ -283,8 +283,8 @@ def test_interrupt_never_hits_what_the_same_os_thread_does_next(nodes: Nodes, mo
     finally:
         over.set()
         stopper.get()
-        sys.setswitchinterval(usual)
         gc.enable()
+        sys.setswitchinterval(usual)
     assert isinstance(results, list), results
     assert len(results) == 400
     assert set(results) <= {"its own", "declared"}
