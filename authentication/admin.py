@@ -5,6 +5,13 @@ import logging
 from typing import Any
 from uuid import UUID
 
+import allauth.account.admin
+import allauth.mfa.admin
+import allauth.usersessions.admin  # noqa: F401 - these three register what is taken away below
+from allauth.account.decorators import secure_admin_login
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -15,7 +22,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from authentication import keys, mail
+from authentication import addresses, keys, mail
 from authentication.models import ApiKey, User
 from authentication.tasks import send_welcome_email
 
@@ -62,6 +69,8 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
         ),
     )
 
+    actions = ("end_second_step",)
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         fields = tuple(super().get_readonly_fields(request, obj))
         # Who may change accounts must not be able to give themselves every right.
@@ -75,8 +84,21 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        if not change or "email" in form.changed_data:
+            addresses.trust(obj)
         if not change:
             transaction.on_commit(functools.partial(_queue_welcome, request, obj.pk))
+
+    @admin.action(description="End the second step of logging in", permissions=["end_second_step"])
+    def end_second_step(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """For who has lost the app and the recovery codes."""
+        for user in queryset:
+            if Authenticator.objects.filter(user_id=user.pk).delete()[0]:
+                self.log_change(request, user, "Ended the second step of logging in.")
+        messages.success(request, "They log in with their password alone.")
+
+    def has_end_second_step_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
 
     @staticmethod
     def _may_touch(request: HttpRequest, obj: User | None) -> bool:
@@ -91,7 +113,10 @@ def _queue_welcome(request: HttpRequest, user_id: UUID) -> None:
         messages.warning(request, "The account was made, but its welcome mail could not be queued: the broker is away.")
 
 
-admin.site.unregister(Group)
+# The admin has no second step of its own, and none of the limits.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+# An address is changed with its account, an authenticator and a session by their owner.
+admin.site.unregister([Group, EmailAddress, Authenticator, UserSession])
 
 
 @admin.register(Group)

@@ -1,27 +1,83 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
+from allauth.account import forms as forms_of_accounts
+from allauth.mfa.base import forms as forms_of_second_factor
+from allauth.mfa.totp import forms as forms_of_app
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
-from django.http import HttpRequest
 
 from authentication.keys import Scope
 
 
-class LogInForm(AuthenticationForm):
-    error_messages = {
-        **AuthenticationForm.error_messages,
-        "invalid_login": "This e-mail address and password don't match. Capitals matter in the password.",
+class _Plain:
+    """Labels in the words of the other pages, above their fields, where a colon is noise; no words inside a field."""
+
+    LABELS: ClassVar = {
+        "login": "E-mail address",
+        "email": "E-mail address",
+        "oldpassword": "Your password now",
+        "password1": "New password",
+        "password2": "New password once more",
+        "code": "Code",
     }
 
-    def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
-        super().__init__(request, *args, **{"label_suffix": "", **kwargs})
-        name = self.fields["username"]
-        name.label = "E-mail address"
-        # The keyboard of a phone then has an @ and starts without a capital.
-        name.widget.input_type = "email"
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"label_suffix": "", **kwargs})
+        for name, field in self.fields.items():  # type: ignore[attr-defined]
+            field.label = self.LABELS.get(name, field.label)
+            field.widget.attrs.pop("placeholder", None)
+            if name == "code":
+                field.widget.attrs.update(inputmode="numeric", autofocus=True)
+
+
+class LogInForm(_Plain, forms_of_accounts.LoginForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["login"].widget.attrs.update(autocomplete="username", autofocus=True)
+        self.fields["password"].help_text = ""
+
+
+class SignUpForm(_Plain, forms_of_accounts.SignupForm):  # type: ignore[misc]
+    LABELS: ClassVar = {**_Plain.LABELS, "password1": "Password"}
+
+
+class AddEmailForm(_Plain, forms_of_accounts.AddEmailForm):  # type: ignore[misc]
+    LABELS: ClassVar = {"email": "New e-mail address"}
+
+
+class ChangePasswordForm(_Plain, forms_of_accounts.ChangePasswordForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["oldpassword"].help_text = ""
+
+
+class SetPasswordForm(_Plain, forms_of_accounts.SetPasswordForm):  # type: ignore[misc]
+    pass
+
+
+class ResetPasswordKeyForm(_Plain, forms_of_accounts.ResetPasswordKeyForm):  # type: ignore[misc]
+    pass
+
+
+class ConfirmAccessForm(_Plain, forms_of_accounts.ReauthenticateForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = ""
+        self.fields["password"].widget.attrs["autofocus"] = True
+
+
+class CodeForm(_Plain, forms_of_second_factor.AuthenticateForm):  # type: ignore[misc]
+    pass
+
+
+class ConfirmAccessCodeForm(_Plain, forms_of_second_factor.ReauthenticateForm):  # type: ignore[misc]
+    pass
+
+
+class ActivateAppForm(_Plain, forms_of_app.ActivateTOTPForm):  # type: ignore[misc]
+    LABELS: ClassVar = {"code": "The code that the app shows"}
 
 
 class PasswordResetRequestForm(forms.Form):

@@ -6,14 +6,16 @@ import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils import timezone
+
+from authentication import addresses
 
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """Make an account; without a password nobody can log in to it.
+        """Make an account whose address needs no proof; without a password nobody can log in to it.
 
         Raises:
             ValueError: the address is empty.
@@ -22,7 +24,9 @@ class UserManager(BaseUserManager["User"]):
             raise ValueError("An account needs an e-mail address.")
         user = self.model(email=self.normalize_email(email), **fields)
         user.set_password(password)
-        user.save(using=self._db)
+        with transaction.atomic(using=self._db):
+            user.save(using=self._db)
+            addresses.trust(user)
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
@@ -57,6 +61,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField("staff", default=False, help_text="May enter the admin pages.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
+    signed_up = models.BooleanField(default=False, editable=False)  # by the person, not made for them
+    welcomed_at = models.DateTimeField(null=True, editable=False)  # of who signed up: when the mail was queued
 
     objects = UserManager()
 
@@ -128,3 +134,16 @@ class ApiKey(models.Model):
     @property
     def is_valid(self) -> bool:
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())
+
+
+class OutgoingMail(models.Model):
+    """A mail that waits to be sent: see `authentication.outgoing`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=100)
+    sealed = models.TextField()  # address, subject and texts
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+    taken_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"

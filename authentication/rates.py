@@ -62,3 +62,9 @@ def _client() -> redis.Redis:
     return redis.Redis.from_url(
         settings.REDIS_URL, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0)
     )
+
+
+# By address, whether it has an account or not: behind a proxy every caller may have the same IP.
+WRONG_PASSWORDS = Rate("wrong-passwords", 20, 15 * 60)
+RESETS = Rate("password-resets", 5, 60 * 60)
+ACCOUNT_MAILS = Rate("account-mails", 5, 60 * 60)  # of one kind

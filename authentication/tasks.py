@@ -1,7 +1,8 @@
-"""The two mails an account gets, sent by a worker.
+"""The mails an account gets, sent by a worker.
 
-A task is given only the user's id: the address is read and the token made where the mail is sent, so neither
-is ever in a broker message or a log. A message lost with its worker is not sent again; the person asks anew.
+A task is given only an id, of a user or of an outgoing mail: the address is read and the token made where the mail is
+sent, so neither is ever in a broker message or a log. A message to a user that is lost with its worker is not sent
+again; the person asks anew.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from uuid import UUID
 from celery import shared_task
 from django.core.mail import EmailMultiAlternatives
 
+from authentication import outgoing
 from authentication.mail import compose_password_reset, compose_welcome
 from authentication.models import User
+from authentication.sealing import NotOpened
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,34 @@ def send_password_reset_email(user_id: str) -> None:
     logger.info("Sent the password reset mail of account %s.", user_id)
 
 
+@shared_task(
+    name="authentication.tasks.send_outgoing_mail",
+    acks_late=False,
+    autoretry_for=(MailNotSent,),
+    **RETRY,
+)
+def send_outgoing_mail(mail_id: str) -> None:
+    """Send one mail, and those that are overdue."""
+    _send_outgoing(UUID(mail_id))
+    for other in outgoing.overdue():
+        try:
+            _send_outgoing(other)
+        except MailNotSent:
+            logger.warning("An overdue mail was not sent; it is tried again with the next one.")
+            break
+
+
+def _send_outgoing(mail_id: UUID) -> None:
+    try:
+        was_sent = outgoing.send(mail_id)
+    except CONNECTION_ERRORS as error:
+        raise _not_sent(error) from None
+    except NotOpened as error:
+        logger.error("The mail %s can't be read: %s.", mail_id, error)
+        return
+    logger.info("Sent the mail %s." if was_sent else "The mail %s was sent or taken before.", mail_id)
+
+
 def _find_user(user_id: str) -> User | None:
     try:
         return User.objects.filter(pk=UUID(user_id), is_active=True).first()
@@ -75,5 +106,9 @@ def _send(compose: Callable[[User], EmailMultiAlternatives], user: User) -> None
     try:
         message.send()
     except CONNECTION_ERRORS as error:
-        code = getattr(error, "smtp_code", None)
-        raise MailNotSent(f"{type(error).__name__} {code}" if code else type(error).__name__) from None
+        raise _not_sent(error) from None
+
+
+def _not_sent(error: Exception) -> MailNotSent:
+    code = getattr(error, "smtp_code", None)
+    return MailNotSent(f"{type(error).__name__} {code}" if code else type(error).__name__)

@@ -60,6 +60,7 @@ class Environment(BaseSettings):
     celery_broker_url: str | None = None
     email_url: str = "console:"
     default_from_email: str = "no-reply@localhost"
+    sign_up: Literal["open", "closed"] = "open"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     django_superuser_email: str = "admin@example.com"
     django_superuser_password: str | None = None

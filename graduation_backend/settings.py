@@ -40,7 +40,12 @@ INSTALLED_APPS = [
     "channels",
     "django_htmx",
     "ninja",
-    "authentication",
+    "authentication",  # before allauth, whose templates it replaces
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.headless",
     "runs",
     "books",
     "graduation_backend",
@@ -57,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "graduation_backend.content_policy.ContentPolicyMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "graduation_backend.refusals.RefusalMiddleware",
 ]
 
@@ -109,6 +115,50 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = reverse_lazy("login")
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = reverse_lazy("login")
+
+# --- Accounts (allauth) -----------------------------------------------------------------------------------
+
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+SIGN_UP = ENVIRONMENT.sign_up
+ACCOUNT_ADAPTER = "authentication.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_PREVENT_ENUMERATION = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_CHANGE_EMAIL = True  # an account has one address; the new one counts once it is confirmed
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # before what somebody at an unlocked screen must not do
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_SIGNUP_REDIRECT_URL = LOGIN_REDIRECT_URL
+ACCOUNT_FORMS = {
+    "login": "authentication.forms.LogInForm",
+    "signup": "authentication.forms.SignUpForm",
+    "add_email": "authentication.forms.AddEmailForm",
+    "change_password": "authentication.forms.ChangePasswordForm",
+    "set_password": "authentication.forms.SetPasswordForm",
+    "reset_password_from_key": "authentication.forms.ResetPasswordKeyForm",
+    "reauthenticate": "authentication.forms.ConfirmAccessForm",
+}
+# Wrong passwords and reset mails are counted by `authentication.rates`. By IP address nothing is: behind a proxy all
+# callers may have the same one, so that is the proxy's part. "login_failed" counts the codes of the second step.
+ACCOUNT_RATE_LIMITS = {
+    "login_failed": "5/5m/key",
+    "confirm_email": "1/3m/key",
+    "change_password": "5/m/user",
+    "manage_email": "10/m/user",
+    "reauthenticate": "10/m/user",
+    **dict.fromkeys(("login", "signup", "reset_password", "reset_password_from_key", "request_login_code"), ""),
+}
+MFA_ADAPTER = "authentication.adapter.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "graduation_backend"
+MFA_FORMS = {
+    "authenticate": "authentication.forms.CodeForm",
+    "reauthenticate": "authentication.forms.ConfirmAccessCodeForm",
+    "activate_totp": "authentication.forms.ActivateAppForm",
+}
+HEADLESS_CLIENTS = ("browser", "app")
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -183,6 +233,8 @@ LOGGING = {
 
 REDIS_IS_EMBEDDED = ENVIRONMENT.redis_url is None
 REDIS_URL = ENVIRONMENT.redis_url or embedded_redis_url(DATA_DIR)
+# Only allauth counts in it.
+CACHES = {"default": {"BACKEND": "authentication.shared_cache.SharedCache", "LOCATION": REDIS_URL}}
 
 
 def _as_broker_url(redis_url: str) -> str:
@@ -226,6 +278,7 @@ CELERY_TASK_ROUTES = {
     "books.tasks.process_book_workflow": {"queue": "ai_processing"},
     "authentication.tasks.send_welcome_email": {"queue": "email"},
     "authentication.tasks.send_password_reset_email": {"queue": "email"},
+    "authentication.tasks.send_outgoing_mail": {"queue": "email"},
 }
 
 # --- Runs -------------------------------------------------------------------------------------------------

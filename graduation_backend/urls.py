@@ -17,5 +17,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", runs.api.urls(api)),
     path("accounts/", include("authentication.urls")),
+    path("_allauth/", include("allauth.headless.urls")),
     path("", include("books.urls")),
 ]

@@ -8,7 +8,7 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from authentication import keys, rates, views
+from authentication import keys, rates
 from authentication.keys import Scope
 from authentication.models import User
 from authentication.rates import Rate
@@ -67,10 +67,10 @@ def test_program_that_asks_too_often_is_told_when_it_may_and_stops_all_the_same(
 
 @pytest.mark.parametrize("address", ["alice@example.com", "Nobody@example.com"])
 def test_passwords_are_not_guessed_for_ever(alice: User, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    narrow(monkeypatch, views, "WRONG_PASSWORDS", 2)
+    narrow(monkeypatch, rates, "WRONG_PASSWORDS", 2)
 
     def log_in(username: str, password: str) -> tuple[int, str]:
-        answer = Client().post("/accounts/login/", {"username": username, "password": password})
+        answer = Client().post("/accounts/login/", {"login": username, "password": password})
         return answer.status_code, answer.content.decode()
 
     assert [log_in(address, "wrong")[0] for _ in range(3)] == [200, 200, 429]
@@ -83,7 +83,7 @@ def test_passwords_are_not_guessed_for_ever(alice: User, monkeypatch: pytest.Mon
 def test_address_gets_a_limited_number_of_mails_and_the_page_tells_nothing(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow(monkeypatch, views, "RESETS", 1)
+    narrow(monkeypatch, rates, "RESETS", 1)
     queued: list[Any] = []
     monkeypatch.setattr("authentication.mail.queue", lambda task, user: queued.append(user))
     answers = [Client().post("/accounts/reset/", {"email": "alice@example.com"}) for _ in range(3)]

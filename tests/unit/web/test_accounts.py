@@ -11,14 +11,14 @@ from tests.unit.web.conftest import PASSWORD, log_in
 
 def test_log_in_whatever_the_capitals_of_the_address(alice: User) -> None:
     client = Client()
-    answer = client.post("/accounts/login/", {"username": "ALICE@Example.COM", "password": PASSWORD})
+    answer = client.post("/accounts/login/", {"login": "ALICE@Example.COM", "password": PASSWORD})
     assert answer.status_code == 302
     assert client.get("/").status_code == 200
 
 
 @pytest.mark.parametrize("address", ["alice@example.com", "nobody@example.com"])
 def test_log_in_with_wrong_password_says_the_same_for_every_address(alice: User, address: str) -> None:
-    page = Client().post("/accounts/login/", {"username": address, "password": "wrong"})
+    page = Client().post("/accounts/login/", {"login": address, "password": "wrong"})
     assert page.status_code == 200
     assert "match" in page.content.decode()
 
@@ -26,7 +26,7 @@ def test_log_in_with_wrong_password_says_the_same_for_every_address(alice: User,
 def test_log_in_of_inactive_account_is_refused(alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
     client = Client()
-    client.post("/accounts/login/", {"username": alice.email, "password": PASSWORD})
+    client.post("/accounts/login/", {"login": alice.email, "password": PASSWORD})
     assert client.get("/").status_code == 302
 
 
@@ -36,12 +36,12 @@ def test_log_in_goes_on_to_where_the_person_wanted(alice: User) -> None:
     assert asked.headers["Location"] == "/accounts/login/?next=/accounts/password/"
     page = client.get(asked.headers["Location"]).content.decode()
     assert 'name="next" value="/accounts/password/"' in page
-    credentials = {"username": alice.email, "password": PASSWORD, "next": "/accounts/password/"}
+    credentials = {"login": alice.email, "password": PASSWORD, "next": "/accounts/password/"}
     assert client.post("/accounts/login/", credentials).headers["Location"] == "/accounts/password/"
 
 
 def test_log_in_never_goes_on_to_another_site(alice: User) -> None:
-    credentials = {"username": alice.email, "password": PASSWORD, "next": "https://evil.example/"}
+    credentials = {"login": alice.email, "password": PASSWORD, "next": "https://evil.example/"}
     assert Client().post("/accounts/login/", credentials).headers["Location"] == "/"
 
 
@@ -55,9 +55,9 @@ def test_log_out_needs_a_post(alice: User) -> None:
 def test_change_password_keeps_this_session_and_ends_the_others(alice: User) -> None:
     here, elsewhere = log_in(alice), log_in(alice)
     new = {
-        "old_password": PASSWORD,
-        "new_password1": "a new long secret",
-        "new_password2": "a new long secret",
+        "oldpassword": PASSWORD,
+        "password1": "a new long secret",
+        "password2": "a new long secret",
     }
     assert here.post("/accounts/password/", new).headers["Location"] == "/"
     assert here.get("/").status_code == 200
@@ -67,9 +67,9 @@ def test_change_password_keeps_this_session_and_ends_the_others(alice: User) -> 
 
 def test_change_password_with_wrong_old_one_changes_nothing(alice: User) -> None:
     new = {
-        "old_password": "wrong",
-        "new_password1": "a new long secret",
-        "new_password2": "a new long secret",
+        "oldpassword": "wrong",
+        "password1": "a new long secret",
+        "password2": "a new long secret",
     }
     assert log_in(alice).post("/accounts/password/", new).status_code == 200
     alice.refresh_from_db()

@@ -44,7 +44,7 @@ def choose_password(client: Client, path: str) -> int:
     if not form.redirect_chain:
         return form.status_code
     address = form.redirect_chain[-1][0]
-    return client.post(address, {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}).status_code
+    return client.post(address, {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}).status_code
 
 
 def test_password_reset_mail_lets_the_person_choose_a_password_once(alice: User) -> None:
