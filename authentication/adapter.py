@@ -16,6 +16,7 @@ from allauth.core.internal.httpkit import is_headless_request
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django import forms
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.http import HttpRequest, JsonResponse
@@ -82,6 +83,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
         # Somebody may have signed up with the address that another account wanted to change to.
         if addresses.is_of_another(email_address.email, email_address.user):
+            taken = {"email": email_address.email}
+            self.add_message(request, messages.ERROR, "account/messages/email_confirmation_failed.txt", taken)
             return False
         confirmed = bool(super().confirm_email(request, email_address))
         if confirmed:
