@@ -42,6 +42,10 @@ class LogInForm(_Plain, forms_of_accounts.LoginForm):  # type: ignore[misc]
 class SignUpForm(_Plain, forms_of_accounts.SignupForm):  # type: ignore[misc]
     LABELS: ClassVar = {**_Plain.LABELS, "password1": "Password"}
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].widget.attrs["autocomplete"] = "username"  # for what keeps passwords
+
 
 class AddEmailForm(_Plain, forms_of_accounts.AddEmailForm):  # type: ignore[misc]
     LABELS: ClassVar = {"email": "New e-mail address"}

@@ -1,10 +1,10 @@
-"""Errors of the engine that any page can meet, as answers to the browser."""
+"""Errors that any page can meet, as answers to the browser."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import render
 
 from runs.errors import ShuttingDown
@@ -20,6 +20,8 @@ class RefusalMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, RecursionError) and request.path.startswith("/_allauth/"):
+            return HttpResponseBadRequest("The JSON is nested too deep.")  # allauth catches only what is no JSON
         if not isinstance(exception, ShuttingDown):
             return None
         answer = render(request, "503.html", status=503)

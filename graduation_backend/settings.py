@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 import dj_email_url
@@ -202,7 +202,8 @@ EMAIL_HOST_USER = _email["EMAIL_HOST_USER"]
 EMAIL_HOST_PASSWORD = _email["EMAIL_HOST_PASSWORD"]
 EMAIL_USE_TLS = _email["EMAIL_USE_TLS"]
 EMAIL_USE_SSL = _email["EMAIL_USE_SSL"]
-EMAIL_FILE_PATH = _email["EMAIL_FILE_PATH"] or None
+# Its own reading takes the first slash away: file:///var/mails would be a folder below the current one.
+EMAIL_FILE_PATH = unquote(urlsplit(ENVIRONMENT.email_url).path) if _email["EMAIL_FILE_PATH"] else None
 EMAIL_TIMEOUT = 20  # seconds
 DEFAULT_FROM_EMAIL = ENVIRONMENT.default_from_email
 

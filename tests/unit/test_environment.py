@@ -19,6 +19,7 @@ WRONG = [
     ("DEBUG", "maybe", "1, true, yes, on, 0, false, no, off"),
     ("PUBLIC_URL", "example.org", "http:, https:"),
     ("LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ("SIGN_UP", "sometimes", "'open' or 'closed'"),
     ("PORT", "0", "greater than or equal to 1"),
     ("PORT", "70000", "less than or equal to 65535"),
     ("PORT", "http", "valid integer"),

@@ -24,6 +24,7 @@ from authentication.mail import KINDS, compose_asked
 from authentication.models import OutgoingMail, User
 from authentication.rates import Rate
 from authentication.tasks import MailNotSent, send_outgoing_mail, send_password_reset_email, send_welcome_email
+from authentication.templatetags.browsers import browser_name
 from tests.unit.web.conftest import PASSWORD
 from tests.unit.web.queues import take_messages
 
@@ -426,6 +427,28 @@ def test_sessions_are_listed_and_ended_by_their_owner_alone(person: Person, alic
     assert foreign.is_in()
 
 
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0", "Firefox 150 on Linux"),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/143.0.0.0 "
+            "Safari/537.36 Edg/143.0.0.0",
+            "Edge 143 on Windows",
+        ),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/18.0 Mobile/15E148 Safari/604.1",
+            "Safari 18 on iPhone",
+        ),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("", "unknown"),
+    ],
+)
+def test_session_names_its_browser_in_words(user_agent: str, name: str) -> None:
+    assert browser_name(user_agent) == name
+
+
 # --- The headless API ---------------------------------------------------------------------------------------
 
 
@@ -508,6 +531,12 @@ def test_browser_without_csrf_token_is_refused_by_the_headless_api(alice: User) 
     login = {"email": alice.email, "password": PASSWORD}
     answer = client.post("/_allauth/browser/v1/auth/login", login, content_type="application/json")
     assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("body", ["[" * 20_000, '{"email":' * 20_000, "nope", "[]", "\0"])
+def test_hostile_json_is_refused_by_the_headless_api(db: None, body: str) -> None:
+    answer = Client().post("/_allauth/app/v1/auth/login", data=body, content_type="application/json")
+    assert answer.status_code == 400
 
 
 # --- What allauth counts in ---------------------------------------------------------------------------------
