@@ -19,10 +19,10 @@ LOCK_MILLISECONDS = 2_000  # that a freeze waits for claims in flight
 
 # Of the row of the run that is being claimed; true for no row as long as nothing is frozen.
 FROZEN = f"""
-    SELECT 1 FROM {Freeze._meta.db_table} freeze WHERE freeze.lifted_at IS NULL AND (
-        freeze.scope = '{FreezeScope.ALL.value}'
-        OR (freeze.scope = '{FreezeScope.GRAPH.value}' AND freeze.graph = {Run._meta.db_table}.graph)
-        OR (freeze.scope = '{FreezeScope.OWNER.value}' AND freeze.owner_id = {Run._meta.db_table}.owner_id)
+    SELECT 1 FROM {Freeze._meta.db_table} brake WHERE brake.lifted_at IS NULL AND (
+        brake.scope = '{FreezeScope.ALL.value}'
+        OR (brake.scope = '{FreezeScope.GRAPH.value}' AND brake.graph = {Run._meta.db_table}.graph)
+        OR (brake.scope = '{FreezeScope.OWNER.value}' AND brake.owner_id = {Run._meta.db_table}.owner_id)
     )
 """  # noqa: S608 - names of tables and constants
 
