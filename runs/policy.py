@@ -49,6 +49,11 @@ def may_kill(user: Person, run: Run) -> bool:
     return may_stop(user, run) and _has(user, KILL)
 
 
+def may_kill_any(user: Person) -> bool:
+    """Whether there is a run that `may_kill` could allow: what a list of many asks before it looks at each."""
+    return _has(user, KILL)
+
+
 def may_use_brake(user: Person) -> bool:
     """Freeze and unfreeze. To stop what runs as well takes the right to stop it."""
     return _has(user, USE_BRAKE)

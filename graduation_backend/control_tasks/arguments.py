@@ -15,7 +15,7 @@ from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.terminal import printable
 from runs.states import CANCELLING, PAUSING, Status
 
-ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "pause", "resume", "retry", "why", "graphs")
+ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "pause", "resume", "retry", "why", "graphs", "unfreeze")
 DEFAULT_LIMIT = 50  # of `list --all`
 
 
@@ -40,6 +40,7 @@ def add_arguments(parser: CommandParser) -> None:
     _add_retry(actions)
     _add_why(actions)
     _add_graphs(actions)
+    _add_unfreeze(actions)
 
 
 def _add(actions: Any, name: str, description: str) -> CommandParser:
@@ -139,6 +140,9 @@ def _add_cancel_all(actions: Any) -> None:
     parser.add_argument("--yes", action="store_true", help="don't ask")
     parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the runs")
     parser.add_argument("--tasks", action="store_true", help="also the plain Celery tasks")
+    parser.add_argument(
+        "--freeze", action="store_true", help="and let nothing new of it begin, until `control_tasks unfreeze`"
+    )
     _add_wait(parser, "wait until all of them have stopped")
 
 
@@ -173,6 +177,12 @@ def _add_why(actions: Any) -> None:
 def _add_graphs(actions: Any) -> None:
     parser = _add(actions, "graphs", "List the graphs that can be started.")
     parser.add_argument("--check", action="store_true", help="import each, and exit with 1 if one fails")
+
+
+def _add_unfreeze(actions: Any) -> None:
+    parser = _add(actions, "unfreeze", "Lift the emergency brake: let what is queued begin again.")
+    parser.add_argument("--graph", metavar="G", help="only the freeze of this graph")
+    parser.add_argument("--owner", metavar="EMAIL", help="only the freeze of this account")
 
 
 def _add_task_id(parser: CommandParser) -> None:

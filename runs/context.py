@@ -1,0 +1,29 @@
+"""For the templates of every page: the freezes that concern who looks, for the banner `runs/brake_banner.html`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from runs import brake, policy
+from runs.models import Freeze
+from runs.states import FreezeScope
+
+
+def standing_freezes(request: HttpRequest) -> dict[str, Any]:
+    """`freezes`: asked for only by a page that shows them."""
+    return {"freezes": SimpleLazyObject(lambda: _list_for(request))}
+
+
+def _list_for(request: HttpRequest) -> list[Freeze]:
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return []
+    sees_all = policy.may_view_all(user) or policy.may_use_brake(user)
+    return [
+        freeze
+        for freeze in brake.list_standing()
+        if sees_all or freeze.scope != FreezeScope.OWNER or freeze.owner_id == user.pk
+    ]
