@@ -14,12 +14,13 @@ from runs.states import FreezeScope
 
 def standing_freezes(request: HttpRequest) -> dict[str, Any]:
     """`freezes`: asked for only by a page that shows them."""
-    return {"freezes": SimpleLazyObject(lambda: _list_for(request))}
-
-
-def _list_for(request: HttpRequest) -> list[Freeze]:
     user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated:
+    return {"freezes": SimpleLazyObject(lambda: freezes_for(user) if user is not None else [])}
+
+
+def freezes_for(user: policy.Person) -> list[Freeze]:
+    """What stands and concerns this person: of everybody, of a graph, of their own runs, or all of it."""
+    if not user.is_authenticated:
         return []
     sees_all = policy.may_view_all(user) or policy.may_use_brake(user)
     return [

@@ -43,7 +43,7 @@ from runs.node_control import cancel_node as cancel_node
 from runs.pauses import PauseResult, ResumeResult
 from runs.registry import PauseRequest, StopRequest
 from runs.retrying import retry as retry
-from runs.states import ACTIVE, CANCELLING, PAUSING, OnParentStop, Status, StopMode, StopSource
+from runs.states import ACTIVE, CANCELLING, PAUSING, TERMINAL, OnParentStop, Status, StopMode, StopSource
 
 WORKER_ALIVE_SECONDS = 15
 LARGE_FIELDS = ("input", "output", "questions", "answers", "metadata")  # as large as a graph makes them
@@ -484,6 +484,8 @@ def list_runs(
 
 def displayed_as(statuses: Collection[str]) -> Q:
     """The filter for `Run.display_status`."""
+    if TERMINAL.issuperset(statuses):
+        return Q(status__in=list(statuses))  # which an index answers alone
     stopping = Q(status__in=ACTIVE, stop_requested_at__isnull=False)
     pausing = Q(status=Status.RUNNING, pause_requested_at__isnull=False) & ~stopping
     found = Q(status__in=[status for status in statuses if status in Status.values]) & ~stopping & ~pausing

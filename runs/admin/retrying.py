@@ -76,9 +76,7 @@ class RetryingAdmin(StoppingAdmin):
         if not all(policy.may_retry(request.user, run) for run in runs):
             raise PermissionDenied("Some of these runs are not yours.")
         if len(runs) > RETRIED_AT_ONCE:
-            messages.warning(
-                request, f"More than {count(RETRIED_AT_ONCE, 'run')} are selected: use a filter."
-            )
+            messages.warning(request, f"More than {count(RETRIED_AT_ONCE, 'run')} are selected: use a filter.")
             return redirect(request.get_full_path())
         hidden = keep_selection(request, "retry_selected", runs)
         return self._retry(request, _without_descendants(runs), back=request.get_full_path(), hidden=hidden)
