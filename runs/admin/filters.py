@@ -67,7 +67,7 @@ class OwnerFilter(admin.SimpleListFilter):
         chosen = self.value()
         try:
             # An account's key is whatever the project has made it.
-            return queryset.filter(owner=chosen) if chosen else queryset
+            return queryset.filter(owner__in=[chosen]) if chosen else queryset
         except (ValueError, ValidationError):
             return queryset.none()
 

@@ -33,7 +33,7 @@ from runs.words import count
 
 class StoppingAdmin(ConfirmingAdmin):
     actions: tuple[str, ...] = ("cancel_selected", "interrupt_selected", "kill_selected")
-    actions_list = ("cancel_all",)
+    actions_list: tuple[str, ...] = ("cancel_all",)
     actions_detail: tuple[str, ...] = ("cancel", "interrupt", "kill")
 
     def list_buttons(self, request: HttpRequest, run: Run) -> list[str]:
