@@ -378,6 +378,7 @@ class Freeze(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]
+        verbose_name_plural = "emergency brake"
         # A claim looks there, each time.
         indexes: ClassVar = [models.Index(fields=["scope"], condition=_standing, name="freeze_standing")]
         constraints: ClassVar = [

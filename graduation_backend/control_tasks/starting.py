@@ -8,10 +8,11 @@ from typing import Any
 
 from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.accounts import get_account
+from graduation_backend.control_tasks.brake import describe
 from graduation_backend.control_tasks.listing import print_table
 from graduation_backend.control_tasks.terminal import Screen, shortened
 from graduation_backend.control_tasks.waiting import wait_until_ended
-from runs import catalog, control, representation
+from runs import brake, catalog, control, representation
 from runs.errors import GraphImportFailed
 from runs.models import DEFAULT_PRIORITY, Run, new_run_id
 from runs.states import Status
@@ -38,6 +39,8 @@ def start(options: dict[str, Any], screen: Screen) -> int:
         screen.note(f"The key was used before, by this run; it is {run.display_status}.")
     elif not control.list_workers():
         screen.note("No worker is alive: the run is queued until one starts.")
+    if hold := brake.find_hold(run):
+        screen.note(f"{describe(hold)}. The run is queued.")
     return tell_started(run, options, screen)
 
 

@@ -31,8 +31,7 @@ class DashboardAdmin(ModelAdmin):  # type: ignore[misc]
             raise PermissionDenied("The dashboard is of all runs: it takes the permission to view them.")
         context = {
             **self.admin_site.each_context(request),
-            "title": "Dashboard",
-            "opts": self.model._meta,
+            "title": "Dashboard of runs",
             "dashboard": describe(hours_of(request)),
         }
         return TemplateResponse(request, "admin/runs/run/dashboard.html", context)
@@ -144,7 +143,8 @@ def draw(buckets: list[Bucket], hours: int) -> dict[str, Any]:
         "bar_width": _number(step * 0.8),
         "step": _number(step),
         "labels": labels,
-        "tallest": f"{tallest:,}",
+        "is_empty": not tallest,
+        "tallest": f"{tallest:,}" if tallest else "",
         "parts": PARTS,
         "summary": f"{count(sum(bucket.total for bucket in buckets), 'run')} ended in {_window(hours)}",
     }

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from runs import control, lineage, listing, policy
+from runs import brake, control, lineage, listing, policy
 from runs.admin.dashboard import DashboardAdmin
 from runs.admin.filters import AgeFilter, GraphFilter, OwnerFilter, RungFilter, StatusFilter, WorkerFilter
 from runs.admin.inlines import NodeExecutionInline, ReadOnlyInline, StatusChangeInline
@@ -194,6 +194,7 @@ class RunAdmin(PausingAdmin, NodeStoppingAdmin, LiveAdmin, DashboardAdmin, LookO
                         ("created", "started"),
                         ("finished", "took"),
                         *(["problem"] if run.error else []),
+                        *(["held"] if brake.find_hold(run) else []),
                     ]
                 },
             ),
@@ -247,6 +248,11 @@ class RunAdmin(PausingAdmin, NodeStoppingAdmin, LiveAdmin, DashboardAdmin, LookO
     @display(description="error")  # type: ignore[untyped-decorator]
     def problem(self, run: Run) -> str:
         return error_in_words(run.error)
+
+    @display(description="does not begin")  # type: ignore[untyped-decorator]
+    def held(self, run: Run) -> str:
+        hold = brake.find_hold(run)
+        return f"{hold.what}: frozen by {hold.actor or 'nobody named'}: {hold.reason}" if hold else "-"
 
     @display(description="parents and children")  # type: ignore[untyped-decorator]
     def tree(self, run: Run) -> str:

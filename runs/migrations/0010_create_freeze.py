@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 ('lifted_actor', models.CharField(blank=True, max_length=200)),
             ],
             options={
+                'verbose_name_plural': 'emergency brake',
                 'ordering': ['-id'],
             },
         ),

@@ -132,6 +132,19 @@ def test_banner_is_on_every_page_for_whom_it_concerns(log_in, operator: User, al
     assert "only alice" in log_in(operator).get("/admin/").content.decode()
 
 
+def test_run_that_is_held_back_says_so(submit: Start, log_in, superuser: User) -> None:
+    brake.freeze(graph="quick", actor="olga", reason="the model is down")
+    client = log_in(superuser)
+
+    started = client.post("/api/graphs/quick/runs", {"input": {}}, content_type="application/json").json()
+
+    assert (started["status"], started["frozen"]) == ("queued", "graph quick: the model is down")
+    assert client.get(f"/api/runs/{started['id']}").json()["frozen"] == started["frozen"]
+    assert client.get(f"/api/runs/{submit(graph='napping').pk}").json()["frozen"] is None
+    shown = client.get(reverse("admin:runs_run_change", args=[started["id"]])).content.decode()
+    assert "graph quick: frozen by olga: the model is down" in shown
+
+
 # --- what the list asks for ---
 
 

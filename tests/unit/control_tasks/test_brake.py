@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 
 from authentication.models import User
 from graduation_backend.control_tasks import exits
@@ -40,6 +42,17 @@ def test_freeze_of_a_graph_and_of_an_owner_are_lifted_by_name() -> None:
     ]
     assert len(json.loads(run_command("unfreeze", "--json"))["lifted"]) == 1
     assert brake.list_standing() == []
+
+
+def test_start_while_frozen_queues_and_says_so() -> None:
+    brake.freeze(actor="alice")
+    said = StringIO()
+    call_command("control_tasks", "start", "quick", stdout=StringIO(), stderr=said)
+
+    assert (
+        "Frozen: all runs; nothing new of it begins until: manage.py control_tasks unfreeze. The run" in said.getvalue()
+    )
+    assert [run.status for run in control.list_active()] == ["queued"]
 
 
 def test_unfreeze_of_nothing_and_freeze_of_both_are_refused() -> None:
