@@ -11,6 +11,8 @@ from runs import brake, policy
 from runs.models import Freeze
 from runs.states import FreezeScope
 
+SHOWN = 10
+
 
 def standing_freezes(request: HttpRequest) -> dict[str, Any]:
     """`freezes`: asked for only by a page that shows them."""
@@ -23,8 +25,9 @@ def freezes_for(user: policy.Person) -> list[Freeze]:
     if not user.is_authenticated:
         return []
     sees_all = policy.may_view_all(user) or policy.may_use_brake(user)
-    return [
+    found = [
         freeze
         for freeze in brake.list_standing()
         if sees_all or freeze.scope != FreezeScope.OWNER or freeze.owner_id == user.pk
     ]
+    return found[:SHOWN]
