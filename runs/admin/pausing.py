@@ -20,7 +20,7 @@ from unfold.decorators import action, display
 
 from runs import control, policy
 from runs.admin import history
-from runs.admin.confirming import ReasonForm, sent
+from runs.admin.confirming import Hidden, ReasonForm, keep_selection, sent
 from runs.admin.looks import render_tree
 from runs.admin.receipt import ReceiptAdmin
 from runs.errors import RunsError
@@ -50,22 +50,37 @@ class PausingAdmin(ReceiptAdmin):
         return self._change(request, object_id, RESUME)
 
     def _change(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        """Show what would be reached; do it once that is confirmed."""
         run = self.get_stoppable(request, object_id, "paused")
-        back = reverse("admin:runs_run_change", args=[run.pk])
+        return self._ask(request, [run], verb, back=reverse("admin:runs_run_change", args=[run.pk]))
+
+    @admin.action(description="Pause the selected runs")
+    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
+        return self._change_selected(request, queryset, PAUSE)
+
+    @admin.action(description="Resume the selected runs")
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
+        return self._change_selected(request, queryset, RESUME)
+
+    def _change_selected(self, request: HttpRequest, queryset: QuerySet[Run], verb: str) -> HttpResponse:
+        runs = list(queryset.filter(status__in=ACTIVE).defer(*control.LARGE_FIELDS))
+        if not all(policy.may_stop(request.user, run) for run in runs):
+            raise PermissionDenied("Some of these runs are not yours.")
+        hidden = keep_selection(request, f"{verb}_selected", runs)
+        return self._ask(request, runs, verb, back=request.get_full_path(), hidden=hidden)
+
+    def _ask(
+        self, request: HttpRequest, runs: Sequence[Run], verb: str, *, back: str, hidden: Hidden = ()
+    ) -> HttpResponse:
+        """Show what would be reached; do it once that is confirmed."""
+        ids = [run.pk for run in runs]
         form = ReasonForm(sent(request))
         if form.is_valid():
-            reason = form.cleaned_data["reason"]
             try:
-                if verb == PAUSE:
-                    _tell_of_pause(request, control.pause(run.pk, **_asked(request, reason)).reached, reason)
-                else:
-                    resumed = control.resume(run.pk)
-                    _tell_of_resume(request, [*resumed.resumed, *resumed.withdrawn], reason)
+                _do(request, ids, verb, form.cleaned_data["reason"])
             except RunsError as error:
                 messages.info(request, f"Nothing was changed: {error}.")
             return redirect(back)
-        below = [member for member in control.list_stoppable([run.pk]) if not member.is_stopping]
+        below = [member for member in control.list_stoppable(ids) if not member.is_stopping]
         affected = [member for member in below if (member.pause_requested_at is None) == (verb == PAUSE)]
         if not affected:
             messages.info(request, f"There is nothing to {verb}.")
@@ -80,18 +95,10 @@ class PausingAdmin(ReceiptAdmin):
             form=form,
             back=back,
             tree=render_tree(affected),
+            hidden=hidden,
             verb=verb,
             number=number,
         )
-
-    @admin.action(description="Pause the selected runs")
-    def pause_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        _tell_of_pause(request, control.pause_runs(_allowed(request, queryset), **_asked(request)).reached)
-
-    @admin.action(description="Resume the selected runs")
-    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        resumed = control.resume_runs(_allowed(request, queryset))
-        _tell_of_resume(request, [*resumed.resumed, *resumed.withdrawn])
 
     def pause_fieldset(self, run: Run) -> tuple[str, dict[str, Any]]:
         return "Pause", {"fields": [("pause_asked", "pause_asked_by"), "pause_reason"]}
@@ -105,18 +112,24 @@ class PausingAdmin(ReceiptAdmin):
         return f"{run.pause_actor or 'nobody named'} ({run.get_pause_source_display()})"
 
 
-def _asked(request: HttpRequest, reason: str = "") -> dict[str, Any]:
-    return {"by": cast(AbstractBaseUser, request.user), "source": StopSource.ADMIN, "reason": reason}
+def _do(request: HttpRequest, run_ids: Sequence[UUID], verb: str, reason: str) -> None:
+    """
+    Raises:
+        RunsError: it was one run, and why nothing was changed.
+    """
+    if verb == RESUME:
+        resumed = control.resume(run_ids[0]) if len(run_ids) == 1 else control.resume_runs(run_ids)
+        _tell_of_resume(request, [*resumed.resumed, *resumed.withdrawn], reason)
+        return
+    person, source = cast(AbstractBaseUser, request.user), StopSource.ADMIN
+    if len(run_ids) == 1:
+        paused = control.pause(run_ids[0], by=person, source=source, reason=reason)
+    else:
+        paused = control.pause_runs(run_ids, by=person, source=source, reason=reason)
+    _tell_of_pause(request, paused.reached, reason)
 
 
-def _allowed(request: HttpRequest, queryset: QuerySet[Run]) -> list[UUID]:
-    runs = list(queryset.filter(status__in=ACTIVE).defer(*control.LARGE_FIELDS))
-    if not all(policy.may_stop(request.user, run) for run in runs):
-        raise PermissionDenied("Some of these runs are not yours.")
-    return [run.pk for run in runs]
-
-
-def _tell_of_pause(request: HttpRequest, reached: Sequence[UUID], reason: str = "") -> None:
+def _tell_of_pause(request: HttpRequest, reached: Sequence[UUID], reason: str) -> None:
     if not reached:
         messages.info(request, "There was nothing to pause.")
         return
@@ -124,7 +137,7 @@ def _tell_of_pause(request: HttpRequest, reached: Sequence[UUID], reason: str = 
     messages.success(request, f"{count(len(reached), 'run')} asked to pause; what executes leaves at its next step.")
 
 
-def _tell_of_resume(request: HttpRequest, reached: Sequence[UUID], reason: str = "") -> None:
+def _tell_of_resume(request: HttpRequest, reached: Sequence[UUID], reason: str) -> None:
     if not reached:
         messages.info(request, "There was nothing to resume.")
         return
