@@ -16,7 +16,7 @@ from runs import words
 from runs.models import Run
 
 COUNTED = 10_000  # rows that are counted exactly
-REACHED = 100_000  # rows of a filtered list that can be paged to
+REACHED = 50_000  # rows of a filtered list that can be paged to
 NAMES = 200
 
 
