@@ -14,10 +14,12 @@ from statistics import quantiles
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, Count, Func, Min
+from django.db import connection
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from runs import brake, control
+from runs.columns import moment
 from runs.ladder import Rung
 from runs.models import NodeExecution, Run
 from runs.states import ACTIVE, TERMINAL, NodeStatus, Status
@@ -29,6 +31,7 @@ NODES_SAMPLED = 5_000
 NEVER_HONOURED_FROM = 3  # stops of a graph, before it is called one that never honours a cancel
 SLOWEST = 10
 RUNNING_SHOWN = 100
+_BAR = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)  # as `Bucket` has them
 
 
 @dataclass(frozen=True)
@@ -121,20 +124,6 @@ class Statistics:
         return ended[Status.COMPLETED] / counted if counted else None
 
 
-class Hour(Func):
-    """The hour of a time in UTC as text, `2026-03-01 14`: cheap on every row, unlike Django's own truncation on SQLite,
-    which calls Python."""
-
-    output_field = CharField()
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, template="substr(%(expressions)s, 1, 13)", **context)
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = "to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24')"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-
 def collect(hours: int = 24, *, now: datetime | None = None) -> Statistics:
     """The numbers of the last 24 or 168 hours.
 
@@ -161,20 +150,22 @@ def collect(hours: int = 24, *, now: datetime | None = None) -> Statistics:
 
 
 def list_buckets(hours: int, now: datetime) -> list[Bucket]:
-    """What ended when, the oldest first; the last bar is that of this hour."""
-    width = WINDOWS[hours]
-    last = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    begins = [last - timedelta(hours=width * (place + 1) - 1) for place in reversed(range(hours // width))]
-    ended = Run.objects.filter(status__in=sorted(TERMINAL), finished_at__gte=begins[0])
-    counted: dict[datetime, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for status, hour, number in (
-        ended.order_by().annotate(hour=Hour("finished_at")).values_list("status", "hour").annotate(Count("pk"))
-    ):
-        at = datetime.strptime(hour, "%Y-%m-%d %H").replace(tzinfo=UTC)
-        place = int((at - begins[0]) / timedelta(hours=width))
-        if place < len(begins):
-            counted[begins[place]][status] += number
-    return [Bucket(at, *(counted[at][status] for status in ("completed", "failed", "cancelled"))) for at in begins]
+    """What ended when, the oldest first; the last bar is that of this hour.
+
+    A count of each part of each bar: an index answers it many times as quickly as a GROUP BY of the hour.
+    """
+    width = timedelta(hours=WINDOWS[hours])
+    ends = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    begins = [ends - width * (place + 1) for place in reversed(range(hours // WINDOWS[hours]))]
+    one = f"SELECT COUNT(*) FROM {Run._meta.db_table} WHERE status = %s AND finished_at >= %s AND finished_at < %s"  # noqa: S608
+    parts = [(at, status) for at in begins for status in _BAR]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join([f'({one})'] * len(parts))}",
+            [value for at, status in parts for value in (status.value, moment(at), moment(at + width))],
+        )
+        counts = iter(cursor.fetchone())
+    return [Bucket(at, *(int(next(counts)) for _ in _BAR)) for at in begins]
 
 
 # --- stops ------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ STATUS_COLOURS = {
     NodeStatus.SUSPENDED.value: "primary",
 }
 FREEZE_COLOURS = {"frozen": "warning", "lifted": "default"}
+DEEPEST = 8  # that a tree is indented
 SHOWN_RUNS = 100  # of a tree, or of a confirmation
 SHOWN_CHARACTERS = 20_000  # of an input, an output or stacks
 BUTTON_CLASSES = "border border-base-200 font-medium px-2 py-1 rounded-default dark:border-base-700"
@@ -118,7 +119,7 @@ def render_tree(runs: Sequence[Run], current: Run | None = None) -> str:
     rows = [
         {
             "run": run,
-            "indent": depth * 1.5,  # rem
+            "depth": min(depth, DEEPEST),
             "status": run.display_status,
             "colour": STATUS_COLOURS[run.display_status],
             "is_current": current is not None and run.pk == current.pk,
