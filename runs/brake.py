@@ -23,7 +23,7 @@ from runs.states import FreezeScope, Status, StopSource
 
 logger = logging.getLogger(__name__)
 
-RING_AT_ONCE = 500  # runs in a statement
+RUNG_AT_ONCE = 2_000  # runs; a worker that is idle rings for the others, so that the caller does not wait for them
 COUNTED = 10_000  # runs, so that a look at the brake is quick however many there are
 
 
@@ -70,7 +70,7 @@ def freeze(
 
 
 def unfreeze(freeze_ids: Sequence[int], *, by: AbstractBaseUser | None = None, actor: str = "") -> list[Freeze]:
-    """Lift these freezes, and ring at once for every queued run that no other one holds back.
+    """Lift these freezes, and ring at once for the queued runs that no other one holds back, the oldest first.
 
     Returns:
         Those that stood until now.
@@ -84,9 +84,7 @@ def unfreeze(freeze_ids: Sequence[int], *, by: AbstractBaseUser | None = None, a
 
 def _ring(row: Freeze) -> None:
     queued = Run.objects.filter(freezes.matching(row), status=Status.QUEUED).exclude(freezes.is_frozen())
-    ids = list(queued.order_by("queued_at").values_list("id", flat=True))
-    for start in range(0, len(ids), RING_AT_ONCE):
-        dispatch.ring(ids[start : start + RING_AT_ONCE])
+    dispatch.ring(list(queued.order_by("queued_at").values_list("id", flat=True)[:RUNG_AT_ONCE]))
 
 
 def is_frozen(*, graph: str, owner_id: object = None) -> bool:
