@@ -25,7 +25,7 @@ from uuid import UUID
 import orjson
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from runs import node_stops
@@ -178,18 +178,7 @@ class EventSink:
             activity.nodes[execution.id] = execution
             if execution.finished_at is None:
                 activity.current_node = execution.node
-        data: dict[str, Any] = {
-            "execution_id": execution.id,
-            "node": execution.node,
-            "namespace": execution.namespace,
-            "attempt": execution.attempt,
-            "step": execution.step,
-            "started_at": execution.started_at,
-        }
-        if execution.finished_at is not None:
-            data["seconds"] = (execution.finished_at - execution.started_at).total_seconds()
-        if execution.error is not None:
-            data["error"] = execution.error
+        data = _node_data(execution, execution.finished_at, execution.error)
         kind = "started" if execution.finished_at is None else execution.status
         self.emit(execution.run_id, f"node.{kind}", data)
 
@@ -422,9 +411,38 @@ def _flush_last(made: EventSink) -> None:
 def end_nodes_of_lost_process(run_id: UUID, attempt: int, status: NodeStatus) -> None:
     """Close the node executions of an attempt whose process is gone and can't do it itself."""
     error = None if status is NodeStatus.CANCELLED else {"type": "WorkerLost", "message": "its process was lost"}
-    NodeExecution.objects.filter(run_id=run_id, attempt=attempt, status=NodeStatus.RUNNING).update(
-        status=status, finished_at=timezone.now(), error=error
+    end_nodes(NodeExecution.objects.filter(run_id=run_id, attempt=attempt), status, error)
+
+
+def end_nodes(nodes: QuerySet[NodeExecution], status: NodeStatus, error: dict[str, Any] | None) -> None:
+    """Close those that are running, for a process that can't, and tell it."""
+    found = list(nodes.filter(status=NodeStatus.RUNNING))
+    if not found:
+        return
+    now = timezone.now()
+    NodeExecution.objects.filter(id__in=[node.id for node in found], status=NodeStatus.RUNNING).update(
+        status=status, finished_at=now, error=error
     )
+    for node in found:
+        sink().emit(node.run_id, f"node.{status.value}", _node_data(node, now, error))
+
+
+def _node_data(
+    node: NodeActivity | NodeExecution, finished_at: datetime | None, error: dict[str, Any] | None
+) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "execution_id": node.id,
+        "node": node.node,
+        "namespace": node.namespace,
+        "attempt": node.attempt,
+        "step": node.step,
+        "started_at": node.started_at,
+    }
+    if finished_at is not None:
+        data["seconds"] = (finished_at - node.started_at).total_seconds()
+    if error is not None:
+        data["error"] = error
+    return data
 
 
 def read_events(run_id: UUID, after: str = "0", count: int = 1_000) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ import psutil
 from django.db import transaction
 from django.utils import timezone
 
-from runs import announcements, control, dispatch, events, node_stops, pauses, receipts, registry, tokens
+from runs import announcements, control, dispatch, events, node_stops, pauses, receipts, registry, telling, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.node_tokens import NodeStopOrder
@@ -104,10 +104,12 @@ def _execute(run_id: UUID, supervised: Supervised) -> Settled | None:
     token = tokens.CancelToken(run.id, run.attempt)
     token.on_acknowledged = partial(sink.stop, run.id, "acknowledged")
     token.on_critical = partial(supervised.critical, run.id)
+    token.voice = voice = telling.Voice(run.id, sink)
+    telling.install_log_handler()
     token.nodes.on_left = partial(supervised.node_left, run.id)
     if run.attempt > 1:
         token.nodes.expect(node_stops.list_standing(run.id, run.attempt))
-    thread = GraphThread(run, token)
+    thread = GraphThread(run, token, voice)
     with _lock:
         _running[run.id] = thread
     supervised.begun(run.id, run.attempt)

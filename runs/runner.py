@@ -10,10 +10,9 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,6 +33,7 @@ from runs.lineage import Tries
 from runs.models import Run
 from runs.states import NodeStatus, NodeStopOutcome, Status
 from runs.stoppable import path_of, stoppable
+from runs.telling import Voice
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,15 @@ class Boundaries(BaseCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def __init__(self, run: Run, token: tokens.CancelToken, sink: events.EventSink, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        run: Run,
+        token: tokens.CancelToken,
+        sink: events.EventSink,
+        interruption: Interruption,
+        voice: Voice,
+    ) -> None:
+        self.voice = voice
         self.interruption = interruption
         self.is_async = False  # then callbacks come from the event loop, not from where sync nodes work
         self.run = run
@@ -123,12 +131,13 @@ class Boundaries(BaseCallbackHandler):
             self._end_node(run_id, NodeStatus.FAILED, events.as_error(error))
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._begin_call("model", serialized, run_id, kwargs)
+        self._begin_model(serialized, run_id, kwargs)
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._begin_call("model", serialized, run_id, kwargs)
+        self._begin_model(serialized, run_id, kwargs)
 
-    def on_llm_new_token(self, *args: Any, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        self.voice.say(run_id, token, chunk)
         # A call that is under way ends naturally, unless it is interrupted.
         node = node_tokens.current.get()
         if self.token.rung > 0 or (node is not None and node.is_told_to_interrupt):
@@ -149,6 +158,10 @@ class Boundaries(BaseCallbackHandler):
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._end_call(run_id)
 
+    def _begin_model(self, serialized: Any, run_id: UUID, told: dict[str, Any]) -> None:
+        self._begin_call("model", serialized, run_id, told)
+        self.voice.begin_call(run_id, told.get("metadata") or {}, told.get("tags"))
+
     def _begin_call(self, kind: str, serialized: Any, run_id: UUID, told: dict[str, Any]) -> None:
         self.token.raise_if_cancelled()
         name = told.get("name") or (serialized or {}).get("name") or ""
@@ -156,6 +169,7 @@ class Boundaries(BaseCallbackHandler):
         self.sink.call_changed(self.run.id, self.run.attempt, self.calls[run_id])
 
     def _end_call(self, run_id: UUID) -> None:
+        self.voice.end_call(run_id)
         if self.calls.pop(run_id, None) is not None:
             others = list(self.calls.values())
             self.sink.call_changed(self.run.id, self.run.attempt, others[-1] if others else "")
@@ -208,8 +222,9 @@ def _is_node(tags: Any) -> bool:
 class GraphThread(threading.Thread):
     """The OS thread in which one attempt's graph runs; `outcome` is there once it has been joined."""
 
-    def __init__(self, run: Run, token: tokens.CancelToken) -> None:
+    def __init__(self, run: Run, token: tokens.CancelToken, voice: Voice) -> None:
         super().__init__(name=f"run-{run.id}", daemon=True)
+        self.voice = voice
         self.run_row = run
         self.token = token
         self.control = RunControl()
@@ -248,7 +263,7 @@ class GraphThread(threading.Thread):
 
     def _run(self) -> None:
         tokens.enter(self.token, alone=False)
-        boundaries = Boundaries(self.run_row, self.token, events.sink(), self.interruption)
+        boundaries = Boundaries(self.run_row, self.token, events.sink(), self.interruption, self.voice)
         try:
             self.outcome = drive(self.run_row, self.token, self.control, boundaries)
             boundaries.end_open_nodes(NodeStatus.CANCELLED)
@@ -283,8 +298,7 @@ def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: 
     graph = _equip(found, boundaries)
     snapshot = graph.get_state(config) if _may_go_on(run) else None
     entry, config = _entry(run, tries, snapshot, config)
-    modes, tell = runs_settings().stream_modes, partial(boundaries.sink.emit, run.id)
-    return _outcome(streaming.invoke(graph, entry, config, control, modes, tell))
+    return _outcome(streaming.invoke(graph, entry, config, control, _modes(boundaries.voice), boundaries.voice))
 
 
 async def _drive_async(
@@ -297,8 +311,14 @@ async def _drive_async(
         graph = _equip(found, boundaries)
         snapshot = await graph.aget_state(config) if _may_go_on(run) else None
         entry, config = await sync_to_async(_entry)(run, tries, snapshot, config)
-        modes, tell = runs_settings().stream_modes, partial(boundaries.sink.emit, run.id)
-        return _outcome(await streaming.ainvoke(graph, entry, config, control, modes, tell))
+        modes, voice = _modes(boundaries.voice), boundaries.voice
+        return _outcome(await streaming.ainvoke(graph, entry, config, control, modes, voice))
+
+
+def _modes(voice: Voice) -> Sequence[str]:
+    modes = runs_settings().stream_modes
+    voice.tells_tokens = "messages" not in modes
+    return modes
 
 
 def _config(run: Run, token: tokens.CancelToken, boundaries: Boundaries, tries: Tries) -> dict[str, Any]:
