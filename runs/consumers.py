@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -40,6 +41,7 @@ GOING_AWAY, TRY_LATER, SERVICE_RESTARTS, BUG = 1001, 1013, 1012, 1011
 
 MESSAGE_BYTES = 4_096  # the longest message of a client
 WINDOW_BYTES = 1_048_576  # sent since the last heartbeat that the client has answered
+UNANSWERED_BEATS = 1.5  # how long, in heartbeats, a client may leave one unanswered
 ASK_BYTES = WINDOW_BYTES // 4  # sent since the last heartbeat, after which another one is sent
 
 
@@ -64,7 +66,8 @@ class Socket:
         self.user: Any = None
         self._sent = 0  # bytes
         self._asked_at = 0  # bytes that had been sent at the last heartbeat
-        self._beats: deque[int] = deque()  # the same for every heartbeat that is not answered yet
+        # The same, and when it was sent, for every heartbeat that is not answered yet.
+        self._beats: deque[tuple[int, float]] = deque()
         self._answered_at = 0
         self._answered = asyncio.Event()
 
@@ -181,13 +184,13 @@ class Socket:
             await asyncio.sleep(seconds)
             self.user = await self.find_user()
             await self.check()
-            if len(self._beats) > 1 and self._beats[0] < self._asked_at:
+            if self._beats and time.monotonic() - self._beats[0][1] > seconds * UNANSWERED_BEATS:
                 raise Close(TOO_SLOW, "heartbeats are not answered, reconnect with your cursor")
             await self._send_heartbeat()
 
     async def _send_heartbeat(self) -> None:
         self._asked_at = self._sent
-        self._beats.append(self._sent)
+        self._beats.append((self._sent, time.monotonic()))
         await self._send_json({"type": "heartbeat", "at": timezone.now().isoformat()})
 
     async def _send_json(self, message: dict[str, Any]) -> None:
@@ -213,7 +216,7 @@ class Socket:
         action = message.get("action") if isinstance(message, dict) else None
         if action == "alive":
             if self._beats:
-                self._answered_at = self._beats.popleft()
+                self._answered_at, _ = self._beats.popleft()
                 self._answered.set()
             return
         await self.act(action, message)

@@ -13,7 +13,7 @@ import logging
 import re
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -382,7 +382,7 @@ def _new_mark() -> str:
     return f"runs:follower:{uuid.uuid4().hex}"
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait for their ends.
 
     Source: `asyncio.wait_for`, with which redis-py reads, swallows a cancel that comes together with its result
