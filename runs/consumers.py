@@ -37,11 +37,13 @@ Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 LOG_IN_FIRST, FORBIDDEN, NOT_FOUND, BAD_REQUEST, TOO_SLOW = 4401, 4403, 4404, 4400, 4408
-GOING_AWAY, TRY_LATER, SERVICE_RESTARTS, BUG = 1001, 1013, 1012, 1011
+# As 1011, 1012 and 1013, which Daphne can't send: an application has 4000 to 4999.
+BUG, SERVER_ENDS, TRY_LATER = 4011, 4012, 4013
 
 MESSAGE_BYTES = 4_096  # the longest message of a client
 WINDOW_BYTES = 1_048_576  # sent since the last heartbeat that the client has answered
 UNANSWERED_BEATS = 1.5  # how long, in heartbeats, a client may leave one unanswered
+LEAVE_SECONDS = 0.1  # for Daphne to write the close, before it drops every connection
 ASK_BYTES = WINDOW_BYTES // 4  # sent since the last heartbeat, after which another one is sent
 
 
@@ -81,7 +83,8 @@ class Socket:
             await self._close(close.code, close.reason)
         except asyncio.CancelledError:
             with suppress(Exception):
-                await self._close(SERVICE_RESTARTS, "the server ends, reconnect with your cursor")
+                await self._close(SERVER_ENDS, "the server ends, reconnect with your cursor")
+                await asyncio.sleep(LEAVE_SECONDS)
             raise
         except Exception:
             logger.exception("a socket failed")

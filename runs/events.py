@@ -113,6 +113,7 @@ class EventSink:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._filled = threading.Event()
+        self._hurried = threading.Event()
         self._events: deque[Event] = deque(maxlen=BUFFER_LENGTH)
         self._messages: dict[tuple[UUID, str], dict[str, Event]] = {}  # run and namespace → message → its tokens
         self._progress: dict[UUID, Event] = {}
@@ -219,8 +220,9 @@ class EventSink:
         transaction.on_commit(tell)
 
     def stop(self, run_id: UUID, step: StopStep, **data: Any) -> None:
-        """Tell of a step of a stop. Asks no database, so it may be called anywhere."""
+        """Tell of a step of a stop, without delay. Asks no database, so it may be called anywhere."""
         self._change(run_id, "run.stop", {"step": step, **data})
+        self._hurried.set()
 
     def child(self, run_id: UUID, child_id: UUID, graph: str, key: str) -> None:
         """Tell that a run has started a child."""
@@ -231,8 +233,7 @@ class EventSink:
         with self._flushing:
             with self._lock:
                 self._filled.clear()
-                events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
-                self._messages, self._progress = {}, {}
+                events = self._take_events()
                 activities, self._activities = self._activities, {}
             if activities:
                 self._write_activities(activities)
@@ -243,10 +244,14 @@ class EventSink:
         """Write out the events alone, without the database: at the end of a process."""
         with self._flushing:
             with self._lock:
-                events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
-                self._messages, self._progress = {}, {}
+                events = self._take_events()
             if events:
                 self._write_events(events)
+
+    def _take_events(self) -> deque[Event]:
+        events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
+        self._messages, self._progress = {}, {}
+        return events
 
     def store_nodes(self, run_id: UUID) -> None:
         """Store what is buffered of one run's nodes; returns when it is written or given up."""
@@ -273,12 +278,14 @@ class EventSink:
                     self._thread.start()
 
     def _flush_for_ever(self) -> None:
-        pause = threading.Event()
         while True:
             if not self._filled.wait(timeout=RETRY_SECONDS if self._activities else 60):
                 connection.close()
-            pause.wait(runs_settings().event_flush_seconds)
             try:
+                if self._hurried.wait(runs_settings().event_flush_seconds):
+                    self._hurried.clear()
+                    self.flush_events()
+                    continue
                 close_old_connections()
                 self.flush()
             except Exception:

@@ -25,8 +25,8 @@ from `runs/event_types.py` by `python -m scripts.event_schema`; a test checks th
 - `/ws/runs/{id}/?after=CURSOR` follows one run, `/ws/runs/?after=CURSOR` the changes of all that the user may see:
   `run.status`, `run.stop`, `progress` and `child.spawned`.
 - `cursor` names an event. A client that comes back sends the last one that it has, and gets every event behind it,
-  once and in order. Without `after`, and where the stream no longer holds what follows (it keeps the last 10,000 events, for a
-  week after the last one; the list's for a day), the first event is one `snapshot`. `after=0` is from the first on.
+  once and in order. `after=0` is from the first on. Without `after`, and where the stream no longer holds what follows
+  (it keeps the last 10,000 events, for a week after the last one; the list's for a day), the first is one `snapshot`.
 - Every 15 seconds, and whenever much was sent, comes `{"type": "heartbeat", "at": …}`, without a cursor; the client
   answers each with `{"action": "alive"}`. The server looks at every heartbeat of its own whether the user still may.
 - `{"action": "cancel", "mode": "cancel|interrupt|kill", "reason": "…"}` stops the run of the socket, and is answered by
@@ -40,8 +40,9 @@ from `runs/event_types.py` by `python -m scripts.event_schema`; a test checks th
 | 4403 | you may not see it any more |
 | 4404 | there is no such run, or none that you may see |
 | 4408 | too slow: reconnect with your cursor |
-| 1012 | the server ends: reconnect with your cursor |
-| 1013 | Redis is away: reconnect later |
+| 4012 | the server ends: reconnect with your cursor |
+| 4013 | Redis is away: reconnect later with your cursor |
+| 4011, and any other | it was our fault, or the line was cut: reconnect with your cursor |
 
 | type | what happened |
 |---|---|

@@ -349,6 +349,6 @@ def test_socket_without_redis_is_told_to_come_later(alice: User, settings: Any) 
 
     async def watch() -> None:
         async with Browser(f"/ws/runs/{run.id}/", cookie) as browser:
-            assert await browser.next() == {"closed": 1013}
+            assert await browser.next() == {"closed": 4013}
 
     asyncio.run(watch())
