@@ -40,6 +40,7 @@ from runs.states import NodeStatus, NodeStopOutcome, Status
 logger = logging.getLogger(__name__)
 
 BUFFER_LENGTH = 20_000  # events; older ones are dropped while nothing can be written
+EVENT_BYTES = 262_144  # of the data of one event; what a node writes beyond that is left out
 PLACES_LENGTH = 10_000  # runs of which the sink remembers where they belong
 RETRY_SECONDS = 1.0  # after which what the database did not take is written again
 
@@ -347,7 +348,7 @@ class EventSink:
                 "run": str(event.run_id),
                 "type": event.kind,
                 "at": event.at.isoformat(),
-                "data": orjson.dumps(event.data, default=str),
+                "data": _as_text(event.data),
             }
             pipeline.xadd(stream_key(event.run_id), entry, maxlen=settings.event_stream_length, approximate=True)
             if event.kind in CHANGES and (place := self._places.get(event.run_id)) is not None:
@@ -407,6 +408,16 @@ def _sink(_pid: int) -> EventSink:
     made = EventSink()
     atexit.register(_flush_last, made)
     return made
+
+
+def _as_text(data: dict[str, Any]) -> bytes:
+    try:
+        text = orjson.dumps(data, default=str)
+    except TypeError:  # an integer of more than 64 bits, for one
+        text = json.dumps(data, default=str).encode()
+    if len(text) > EVENT_BYTES and "data" in data:
+        text = orjson.dumps({**data, "data": f"left out: {len(text)} bytes, at most {EVENT_BYTES} are told"})
+    return text
 
 
 def _flush_last(made: EventSink) -> None:

@@ -373,7 +373,7 @@ def read_entry(row: Any) -> Entry:
     """One entry as the message that every subscriber gets; its data are JSON already, and are not read."""
     raw_cursor, fields = row
     cursor, kind = raw_cursor.decode(), fields[b"type"].decode()
-    run_id, at, data = fields[b"run"].decode(), fields[b"at"].decode(), fields[b"data"].decode()
+    run_id, at, data = fields.get(b"run", b"").decode(), fields[b"at"].decode(), fields[b"data"].decode()
     text = f'{{"cursor":"{cursor}","run_id":"{run_id}","type":"{kind}","at":"{at}","data":{data}}}'
     return Entry(parse_cursor(cursor), kind, text, fields.get(b"owner", b"").decode())
 

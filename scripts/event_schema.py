@@ -31,6 +31,7 @@ from `runs/event_types.py` by `python -m scripts.event_schema`; a test checks th
   answers each with `{"action": "alive"}`. The server looks at every heartbeat of its own whether the user still may.
 - `{"action": "cancel", "mode": "cancel|interrupt|kill", "reason": "…"}` stops the run of the socket, and is answered by
   `{"type": "reply", "data": {"action": "cancel", "ok": true}}`, or `"ok": false` with an `error`.
+- A session opens a socket, and the page must be of this site: the handshake needs an `Origin` of `ALLOWED_HOSTS`.
 - As Server-Sent Events, `id` is the cursor, `event` the type and `data` the same JSON; `Last-Event-ID` is `after`.
 
 | code | means |

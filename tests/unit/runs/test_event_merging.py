@@ -80,6 +80,14 @@ def test_list_of_all_runs_is_told_of_what_it_shows_alone(sink: EventSink) -> Non
     assert [fields[b"run"].decode() for _, fields in entries] == [str(RUN)] * 2
 
 
+def test_values_that_are_no_plain_json_cost_no_other_event(sink: EventSink) -> None:
+    for value in (1, 2**70, "x" * 300_000, 2):
+        sink.emit(RUN, "custom", {"node": "n", "namespace": "n:1", "data": value})
+    first, big, long, last = told(sink)
+    assert (first, big, last) == (("custom", 1), ("custom", 2**70), ("custom", 2))
+    assert long[1].startswith("left out: 300")
+
+
 @pytest.mark.parametrize(
     ("extent", "position", "holds"),
     [
