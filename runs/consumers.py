@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -43,6 +43,7 @@ BUG, SERVER_ENDS, TRY_LATER = 4011, 4012, 4013
 MESSAGE_BYTES = 4_096  # the longest message of a client
 WINDOW_BYTES = 1_048_576  # sent since the last heartbeat that the client has answered
 UNANSWERED_BEATS = 1.5  # how long, in heartbeats, a client may leave one unanswered
+ACCESS_SECONDS = 0.5  # Django tells of a log-out before it ends the session
 LEAVE_SECONDS = 0.1  # for Daphne to write the close, before it drops every connection
 ASK_BYTES = WINDOW_BYTES // 4  # sent since the last heartbeat, after which another one is sent
 
@@ -72,6 +73,7 @@ class Socket:
         self._beats: deque[tuple[int, float]] = deque()
         self._answered_at = 0
         self._answered = asyncio.Event()
+        self._access_changed = asyncio.Event()
 
     async def run(self) -> None:
         if (await self._receive())["type"] != "websocket.connect":
@@ -94,6 +96,7 @@ class Socket:
         self.user = await self.find_user()
         await self.check()
         feed = self._open_feed()
+        feed.on_access = self._hear_access
         tasks = [asyncio.create_task(work) for work in (self._follow(feed), self._listen(), self._beat())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -184,12 +187,19 @@ class Socket:
     async def _beat(self) -> None:
         seconds = runs_settings().socket_heartbeat_seconds
         while True:
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._access_changed.wait(), seconds)
+                await asyncio.sleep(ACCESS_SECONDS)
+            self._access_changed.clear()
             self.user = await self.find_user()
             await self.check()
             if self._beats and time.monotonic() - self._beats[0][1] > seconds * UNANSWERED_BEATS:
                 raise Close(TOO_SLOW, "heartbeats are not answered, reconnect with your cursor")
             await self._send_heartbeat()
+
+    def _hear_access(self, user_ids: Collection[str] | None) -> None:
+        if user_ids is None or str(self.user.pk) in user_ids:
+            self._access_changed.set()
 
     async def _send_heartbeat(self) -> None:
         self._asked_at = self._sent

@@ -306,6 +306,34 @@ def test_socket_ends_when_its_user_may_no_longer_watch(
     asyncio.run(watch())
 
 
+@pytest.mark.parametrize(("loss", "code"), [("logout", 4401), ("permission", 4403), ("account", 4401)])
+def test_socket_hears_at_once_that_its_user_has_lost_a_right(alice: User, bob: User, loss: str, code: int) -> None:
+    run = make_running(owner=alice)
+    bob.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client = Client()
+    client.force_login(bob)
+    cookie = client.cookies.output(attrs=[], header="", sep=";").strip().encode()
+
+    def lose() -> None:
+        if loss == "logout":
+            client.logout()
+        elif loss == "permission":
+            bob.user_permissions.clear()
+        else:
+            bob.is_active = False
+            bob.save()
+
+    async def watch() -> None:
+        async with Browser(f"/ws/runs/{run.id}/", cookie) as browser:
+            await browser.until("snapshot")
+            await in_thread(tell, run, 1)
+            assert numbers_of([await browser.next()]) == [1]  # so it follows by now
+            await in_thread(lose)
+            assert await browser.next() == {"closed": code}
+
+    asyncio.run(watch())
+
+
 def test_client_that_does_not_read_is_dropped_and_goes_on_with_its_cursor(alice: User, settings: Any) -> None:
     settings.RUNS_SLOW_SOCKET_SECONDS = 0.2
     run = make_running(owner=alice)
