@@ -144,7 +144,7 @@ def _stop_revoked(request: Any = None, **_: Any) -> None:
     """A run that somebody revoked through Celery itself is stopped, rather than rung for again."""
     if _supervisor is None or request is None:
         return
-    from runs.supervisor import database
+    from runs.forking import database
 
     def stop() -> None:
         from runs import control, errors
