@@ -467,14 +467,20 @@ def list_runs(
     owner: AbstractBaseUser | None = None,
     statuses: Collection[str] = (),
     limit: int | None = None,
+    among: QuerySet[Run] | None = None,
+    slim: bool = False,
 ) -> list[Run]:
     """Runs, ended ones among them, newest first.
 
     Args:
         statuses: as people see them, so `cancelling` and `pausing` are two and `running` is without them; none are
             all.
+        among: what they are chosen from, such as `policy.visible_runs`; None are all.
+        slim: without what may be large, for those who look again and again.
     """
-    runs = Run.objects.select_related("owner").filter(displayed_as(statuses) if statuses else Q())
+    runs = Run.objects.all() if among is None else among
+    runs = runs.select_related("owner").defer(*(LARGE_FIELDS if slim else ()))
+    runs = runs.filter(displayed_as(statuses) if statuses else Q()).order_by("-id")
     if graph is not None:
         runs = runs.filter(graph=graph)
     if owner is not None:
