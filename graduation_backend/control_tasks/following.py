@@ -108,7 +108,8 @@ def _ask(follower: Follower, screen: Screen, acting: Acting, pressed: Interrupts
     letter, rest = _CHOICES[rung]
     is_being_killed = run.is_stopping and rung is None
     offered = "" if run.is_terminal or is_being_killed else f"({letter}){rest}, "
-    screen.ask_for_key(f"Run {run.id} is {run.display_status}. {offered}(l)eave it, (g)o on following?")
+    leave = "(l)eave" if run.is_stopping or run.is_terminal else "(l)eave it running"
+    screen.ask_for_key(f"Run {run.id} is {run.display_status}. {offered}{leave}, (g)o on following?")
     key = _wait_for_answer(keyboard, pressed, {letter, "g", "l"} if offered else {"g", "l"})
     screen.note(key)
     if key == "l":
@@ -254,13 +255,13 @@ class TerminalFeed(Feed):
 
     def show(self, news: News, follower: Follower) -> None:
         for line in news.lines:
-            self._live.console.print(in_words(line, self.screen), soft_wrap=False)
+            self._live.console.print(laid_out(line, self.screen))
         self._panel.update(news, follower)
         self._live.refresh()
 
     def end(self, follower: Follower) -> None:
         for line in follower.end_speeches():
-            self._live.console.print(in_words(line, self.screen))
+            self._live.console.print(laid_out(line, self.screen))
         self.pause()
         panel = self._panel.tree(self.screen.width, SHOWN_RUNS)
         if panel is not None:
@@ -320,12 +321,32 @@ class Panel:
 
 def in_words(line: Line, screen: Screen) -> Text:
     """One line of news: when, of which run below, with its icon, what."""
+    return _prefix(line, screen).append_text(_body(line))
+
+
+def laid_out(line: Line, screen: Screen) -> RenderableType:
+    """The same, in which what does not fit into one line stays right of the time."""
+    from rich.table import Table
+
+    grid = Table.grid()
+    grid.add_row(_prefix(line, screen), _body(line))
+    return grid
+
+
+def _prefix(line: Line, screen: Screen) -> Text:
     from rich.text import Text
 
-    text = Text.assemble((f"{timezone.localtime(line.at):%H:%M:%S}", "dim"), " ")
-    icon = screen.status(line.status)
+    text = Text.assemble((f"{timezone.localtime(line.at):%H:%M:%S}", "dim"), " ", no_wrap=True)
     if screen.has_unicode:
+        icon = screen.status(line.status)
         text.append(f"{icon.plain[:1] if line.status else ' '} ", style=icon.style)
+    return text
+
+
+def _body(line: Line) -> Text:
+    from rich.text import Text
+
+    text = Text(overflow="fold")
     if line.run is not None:
         text.append(f"{printable(line.run.graph)} {str(line.run.id)[-6:]}: ", style="magenta")
     return text.append(printable(line.text))

@@ -27,6 +27,13 @@ LOOK_SECONDS = 0.5  # how often the database is asked at least
 # An event can come some time after what the database says of the same moment, and a node's row after its end.
 LATE_EVENTS_SECONDS = 1.0
 LATE_ROWS_SECONDS = 60.0
+_ICON_OF_NODE = {
+    NodeStatus.RUNNING: Status.RUNNING,
+    NodeStatus.FINISHED: Status.COMPLETED,
+    NodeStatus.SUSPENDED: Status.WAITING,
+    NodeStatus.FAILED: Status.FAILED,
+    NodeStatus.CANCELLED: Status.CANCELLED,
+}
 LONGEST_PART = 1_000  # characters of a message without a line break that are kept back
 
 
@@ -101,6 +108,7 @@ class Follower:
                 news.problem = f"the database is away: {error}"
             self._looked_at = time.monotonic()
         if self._reader.is_away:
+            news.lines = [*self.end_speeches(), *news.lines]  # nobody knows how they go on
             news.problem = news.problem or "Redis is away: what models say is missing"
         return news
 
@@ -160,7 +168,7 @@ class Follower:
         parts = [path, node.status, duration((ended_at - node.started_at).total_seconds())]
         if node.status in (NodeStatus.FAILED, NodeStatus.CANCELLED) and node.error:
             parts.append(error_in_words(node.error))
-        return Line(ended_at, self._below(node.run_id), "  ".join(parts), str(node.status))
+        return Line(ended_at, self._below(node.run_id), "  ".join(parts), _ICON_OF_NODE[NodeStatus(node.status)])
 
     def _tell_changes(self, run: Run) -> list[Line]:
         """What has changed of a run's status and its stop, in the order in which it happens."""
@@ -249,7 +257,7 @@ def _status_step(run: Run, now: datetime) -> tuple[datetime, str]:
         case Status.RUNNING if run.is_pausing:
             return run.pause_requested_at or now, "pausing"
         case Status.RUNNING if run.attempt > 1:
-            return now, f"running on {run.worker}, attempt {run.attempt}"
+            return now, f"running again on {run.worker}, attempt {run.attempt}"
         case Status.RUNNING:
             return run.started_at or now, f"running on {run.worker}"
         case Status.FAILED:

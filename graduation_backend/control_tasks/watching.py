@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -54,11 +54,12 @@ class Sight:
     tasks: list[CeleryTask] = field(default_factory=list)
     workers: str = ""
     problem: str = ""
+    is_new: bool = True  # else it is the one before, because nothing can be seen
 
     @property
     def state(self) -> object:
         """What makes it another sight than the one before: everything but the time that passes."""
-        return [_state_of(run) for run in (*self.runs, *self.ended)], self.tasks, self.problem
+        return [_state_of(run) for run in self.runs], self.tasks
 
 
 def _state_of(run: Run) -> tuple[object, ...]:
@@ -156,9 +157,7 @@ def _watch_plainly(lookout: Lookout, interval: float, options: dict[str, Any], s
         if sight.problem != problem and sight.problem:
             screen.note(f"Warning: {sight.problem}")
         problem = sight.problem
-        now = (sight.runs, sight.ended, sight.tasks)
-        state = sight.state if now != ([], [], []) or not problem else before
-        if state != before:
+        if sight.is_new and (sight.ended or sight.state != before):
             if options["json"]:
                 ended = [representation.as_json(run) for run in sight.ended]
                 at = timezone.now().isoformat().replace("+00:00", "Z")
@@ -168,7 +167,7 @@ def _watch_plainly(lookout: Lookout, interval: float, options: dict[str, Any], s
                     screen.line()
                 screen.line(f"{timezone.localtime():%H:%M:%S}  {summary(sight.runs)}")
                 print_list([*sight.runs, *sight.ended], sight.tasks, {**options, "tree": True}, screen)
-        before = state
+            before = sight.state
         time.sleep(interval)
 
 
@@ -179,7 +178,7 @@ def _look(lookout: Lookout, before: Sight) -> Sight:
             close_old_connections()
         return lookout.look()
     except DatabaseError as error:
-        return Sight(before.runs, before.ended, before.tasks, before.workers, f"the database is away: {error}")
+        return replace(before, problem=f"the database is away: {error}", is_new=False)
 
 
 # --- on a terminal ----------------------------------------------------------------------------------------
