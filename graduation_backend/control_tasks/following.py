@@ -7,7 +7,7 @@ plain lines, or JSON lines of events, and Ctrl+C leaves.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -17,7 +17,7 @@ from graduation_backend.control_tasks.acting import Acting
 from graduation_backend.control_tasks.details import brief_json
 from graduation_backend.control_tasks.ending import require_completed, tell_end
 from graduation_backend.control_tasks.keyboard import Interrupts, Keyboard, interrupts, leaving_cleanly
-from graduation_backend.control_tasks.news import Follower, Line, News
+from graduation_backend.control_tasks.news import Follower, Line, News, Speech
 from graduation_backend.control_tasks.run_table import run_table, summary
 from graduation_backend.control_tasks.terminal import Screen, printable
 from runs import control, representation
@@ -66,14 +66,16 @@ def follow(run: Run, options: dict[str, Any], screen: Screen, acting: Acting, *,
     timeout: float | None = options.get("timeout")
     with interrupts() as pressed, leaving_cleanly(), shown:
         try:
-            while not follower.is_over:
+            while True:
                 shown.show(follower.look(WAIT_SECONDS), follower)
+                if follower.is_over:
+                    break
                 if pressed.take():
                     shown.pause()
                     _ask(follower, screen, acting, pressed)
                     shown.go_on()
                 waited = time.monotonic() - begun
-                if timeout is not None and waited >= timeout and not follower.is_over:
+                if timeout is not None and waited >= timeout:
                     raise exits.Error(
                         f"after {duration(waited)}: it is {follower.root.display_status}; {_goes_on(follower.root)}",
                         exits.TIMED_OUT,
@@ -256,7 +258,7 @@ class TerminalFeed(Feed):
     def show(self, news: News, follower: Follower) -> None:
         for line in news.lines:
             self._live.console.print(laid_out(line, self.screen))
-        self._panel.update(news, follower)
+        self._panel.update(news, follower.speeches.values())
         self._live.refresh()
 
     def end(self, follower: Follower) -> None:
@@ -277,10 +279,10 @@ class Panel:
         self._problem = ""
         self._parts: list[tuple[str, str]] = []
 
-    def update(self, news: News, follower: Follower) -> None:
+    def update(self, news: News, speeches: Iterable[Speech]) -> None:
         self._tree = news.tree
         self._problem = news.problem
-        self._parts = [(speech.node, speech.part) for speech in follower.speeches.values() if speech.part.strip()]
+        self._parts = [(speech.node, speech.part) for speech in speeches if speech.part.strip()]
 
     def __rich_console__(self, console: Any, options: Any) -> Any:
         yield self.render(options.max_width, console.height)

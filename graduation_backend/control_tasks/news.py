@@ -86,7 +86,7 @@ class Follower:
         self._told_status: dict[UUID, str] = {}
         self._known: set[UUID] = {run.id}
         self._ended_at: dict[UUID, float] = {}
-        self._has_heard_end = False
+        self._has_heard_end = run.is_terminal
         self._is_quiet = not from_start  # of what was there at the first look
 
     def look(self, timeout_seconds: float) -> News:
