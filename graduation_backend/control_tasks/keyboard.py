@@ -69,7 +69,10 @@ class Keyboard:
         descriptor = sys.stdin.fileno()
         if not select.select([descriptor], [], [], seconds)[0]:
             return ""
-        pressed = os.read(descriptor, 32).decode(errors="replace")
+        try:
+            pressed = os.read(descriptor, 32).decode(errors="replace")
+        except OSError:
+            pressed = ""
         if not pressed:
             self.is_there = False  # the terminal has gone
             return "end of input"

@@ -24,6 +24,9 @@ from runs.states import CANCELLING, TERMINAL, NodeStatus, Status
 from runs.words import duration, error_in_words, how_it_stopped, moment, node_path
 
 LOOK_SECONDS = 0.5  # how often the database is asked at least
+# After an event it is asked at once, but no more often than this, and never for most of the time.
+LEAST_LOOK_SECONDS = 0.1
+LOOKS_SHARE = 5
 # An event can come some time after what the database says of the same moment, and a node's row after its end.
 LATE_EVENTS_SECONDS = 1.0
 LATE_ROWS_SECONDS = 60.0
@@ -79,7 +82,10 @@ class Follower:
         self._reader = reading.StreamReader()
         self._reader.follow([run.id], from_start=from_start)
         self._tree: list[Run] = []
+        self._by_id: dict[UUID, Run] = {}
         self._looked_at = 0.0
+        self._look_cost = 0.0  # seconds
+        self._is_stale = True
         self._since = run.created_at if from_start else timezone.now()
         self._told_nodes: set[UUID] = set()
         self._told_steps: set[tuple[UUID, str]] = set()
@@ -99,14 +105,17 @@ class Follower:
         news = News(self._tree, events=events)
         for event in events:
             news.lines += self._hear(event)
-        if events or time.monotonic() - self._looked_at >= LOOK_SECONDS:
+        self._is_stale = self._is_stale or any(event["type"] not in ("token", "custom", "log") for event in events)
+        if self._is_due():
+            began = time.monotonic()
             try:
                 self._look_at_database(news)
             except DatabaseError as error:
                 if not self._tree:
                     raise
                 news.problem = f"the database is away: {error}"
-            self._looked_at = time.monotonic()
+            self._looked_at, self._look_cost = time.monotonic(), time.monotonic() - began
+            self._is_stale = False
         if self._reader.is_away:
             news.lines = [*self.end_speeches(), *news.lines]  # nobody knows how they go on
             news.problem = news.problem or "Redis is away: what models say is missing"
@@ -118,6 +127,11 @@ class Follower:
         if not self.root.is_terminal or any(member.is_stopping for member in self._tree):
             return False
         return self._has_heard_end or self._reader.is_away or self._has_ended_long_ago(self.root)
+
+    def _is_due(self) -> bool:
+        since = time.monotonic() - self._looked_at
+        pause = max(LEAST_LOOK_SECONDS if self._is_stale else LOOK_SECONDS, self._look_cost * LOOKS_SHARE)
+        return not self._tree or since >= pause
 
     def end_speeches(self) -> list[Line]:
         """What is left of messages when nothing more comes."""
@@ -133,6 +147,7 @@ class Follower:
         tree = control.list_tree(self.root.id)
         news.tree = self._tree = tree
         self.root = tree[0]
+        self._by_id = {run.id: run for run in tree}
         self._choose_streams()
         told = [line for run in tree for line in self._tell_changes(run)]
         told += [self._tell_node(node) for node in self._list_new_nodes()]
@@ -183,7 +198,7 @@ class Follower:
 
     def _below(self, run_id: UUID) -> Run | None:
         """The run that a line is about, if it is not the one that is followed."""
-        return next((run for run in self._tree if run.id == run_id and run.id != self.root.id), None)
+        return None if run_id == self.root.id else self._by_id.get(run_id)
 
     # --- the streams ---
 

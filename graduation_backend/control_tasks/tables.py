@@ -37,9 +37,7 @@ def lay_out(
         for index, name in enumerate(columns)
     }
     kept = [name for index, name in enumerate(columns) if any(row[index].plain for row in cells)]
-    for name in least_needed:
-        if sum(widths[name] for name in kept) > room and name in kept:
-            kept.remove(name)
+    kept = _choose(kept, least_needed, widths, room)
     table = Table(
         box=None if is_plain else SIMPLE_HEAD,
         pad_edge=False,
@@ -53,6 +51,18 @@ def lay_out(
     for row in cells:
         table.add_row(*(row[index] for index in indexes))
     return table, sum(widths[name] for name in kept)
+
+
+def _choose(names: list[str], least_needed: Sequence[str], widths: dict[str, int], room: int) -> list[str]:
+    left_out: list[str] = []
+    for name in least_needed:
+        if name in names and sum(widths[one] for one in names if one not in left_out) > room:
+            left_out.append(name)
+    # A wide one that had to go may leave room for some that went before it.
+    for name in reversed(left_out):
+        if sum(widths[one] for one in names if one not in left_out) + widths[name] <= room:
+            left_out.remove(name)
+    return [name for name in names if name not in left_out]
 
 
 def branch(screen: Screen, depth: int) -> str:

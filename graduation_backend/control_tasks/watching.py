@@ -75,7 +75,7 @@ class Lookout:
         self._options = options
         self._acting: Acting = acting_as(options["as_user"])
         self._tasks = PlainTasks() if shows_plain_tasks(options, self._acting) else None
-        self._seen: set[UUID] = set()
+        self._seen: set[UUID] = set()  # what was active at the last look
 
     def look(self) -> Sight:
         """What is there now.
@@ -86,7 +86,7 @@ class Lookout:
         runs, has_more = find_runs(self._options, self._acting, slim=not self._options["json"])
         found = {run.id for run in runs}
         ended = [run for run in self._find(self._seen - found) if run.is_terminal]
-        self._seen = found
+        self._seen = {run.id for run in runs if not run.is_terminal}
         tasks, problem = self._tasks.get() if self._tasks else ([], "")
         if has_more:
             problem = problem or f"only the newest {len(runs)} are shown; for more: --limit N"
