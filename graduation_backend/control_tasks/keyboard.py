@@ -45,6 +45,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self._before: list[Any] | None = None
+        self._pressed = ""
         self.is_there = sys.stdin is not None and sys.stdin.isatty()
 
     def __enter__(self) -> Keyboard:
@@ -66,17 +67,28 @@ class Keyboard:
             return ""
         if termios is None:
             return _wait_on_windows(seconds)
-        descriptor = sys.stdin.fileno()
-        if not select.select([descriptor], [], [], seconds)[0]:
+        if not self._pressed:
+            descriptor = sys.stdin.fileno()
+            if not select.select([descriptor], [], [], seconds)[0]:
+                return ""
+            try:
+                self._pressed = os.read(descriptor, 1_024).decode(errors="replace")
+            except OSError:
+                self._pressed = ""
+            if not self._pressed:
+                self.is_there = False  # the terminal has gone
+                return "end of input"
+        return self._take()
+
+    def _take(self) -> str:
+        """The first of the keys that were read together."""
+        known = [sequence for sequence in _SEQUENCES if self._pressed.startswith(sequence)]
+        sequence = max(known, key=len, default=self._pressed[0])
+        if sequence == "\x1b" and len(self._pressed) > 1:
+            self._pressed = ""  # a key that nobody knows
             return ""
-        try:
-            pressed = os.read(descriptor, 32).decode(errors="replace")
-        except OSError:
-            pressed = ""
-        if not pressed:
-            self.is_there = False  # the terminal has gone
-            return "end of input"
-        return _SEQUENCES.get(pressed, pressed[0])
+        self._pressed = self._pressed[len(sequence) :]
+        return _SEQUENCES.get(sequence, sequence)
 
 
 def _wait_on_windows(seconds: float) -> str:

@@ -247,7 +247,7 @@ class Page:
         self._offset = max(min(self._offset, len(ordered) - self._room), 0)
         page = ordered[self._offset : self._offset + self._room]
 
-        title = Table.grid(expand=True)
+        title = Table.grid(expand=True, padding=(0, 1, 0, 0), pad_edge=False)
         title.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         title.add_column(no_wrap=True, justify="right")
         words = Text.assemble(("control_tasks ", "bold"), summary(self._sight.runs))

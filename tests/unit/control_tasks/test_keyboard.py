@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import sys
 import termios
-from collections.abc import Iterator
 
 import pytest
 
 from graduation_backend.control_tasks.keyboard import Keyboard, interrupts, leaving_cleanly
-
-
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Where a test presses keys; stdin is the terminal that they belong to."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "r") as terminal:
-        monkeypatch.setattr(sys, "stdin", terminal)
-        yield ours
-    os.close(ours)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +32,14 @@ def test_key_has_a_name(pressed: bytes, key: str, keys: int) -> None:
 
         assert keyboard.wait(5) == key
         assert keyboard.wait(0.01) == ""
+
+
+def test_keys_that_come_together_are_taken_one_by_one(keys: int) -> None:
+    with Keyboard() as keyboard:
+        os.write(keys, b"a\x1b[Bq\x1b[99Z")
+
+        assert [keyboard.wait(1) for _ in range(4)] == ["a", "down", "q", ""]
+        assert keyboard.wait(0) == ""
 
 
 def test_terminal_is_as_before_also_after_an_error(keys: int) -> None:

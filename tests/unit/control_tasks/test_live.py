@@ -276,14 +276,15 @@ def test_panel_shows_what_is_said_and_fits(screen: Screen, stream: Any) -> None:
     for _ in range(30):
         control.submit("quick", {}, parent=run.id)
     follower = Follower(run, from_start=True)
-    stream(run, "token", message_id="m1", node="speak", text="word " * 100)
+    stream(run, "token", message_id="m1", node=f"speak{HOSTILE}", text=HOSTILE + "word " * 100)
     panel = Panel(screen)
     panel.update(follower.look(0.05), follower.speeches.values())
 
     for width, height in ((120, 40), (50, 12), (10, 4)):
         lines = drawn(panel, width, height)
         assert max(map(len, lines)) <= width
-        assert lines[0].startswith("speak: …")
+        assert lines[0].startswith("speak ")
+        assert all(character.isprintable() for line in lines for character in line)
     assert any("more: 32 runs" in line for line in drawn(panel, 120, 40))
 
 
