@@ -304,6 +304,22 @@ def test_follow_exits_as_the_run_ended(outcome: Status, code: int | None, screen
     assert error.value.returncode == code
 
 
+def test_follow_json_is_events_between_two_snapshots(stream: Any) -> None:
+    run = claim(control.submit("quick", {}))
+    stream(run, "custom", node="speak", data={"page": HOSTILE})
+    registry.settle(run.id, 1, Status.COMPLETED, output={"values": []})
+    out = StringIO()
+    screen = Screen(OutputWrapper(out), OutputWrapper(StringIO()))
+
+    follow(control.get(run.id), {"json": True}, screen, Acting(), from_start=True)
+
+    first, *between, last = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert (first["type"], last["type"], last["data"]["run"]["status"]) == ("snapshot", "snapshot", "completed")
+    (custom,) = [event for event in between if event["type"] == "custom"]
+    assert (custom["run_id"], custom["data"]["data"]) == (str(run.id), {"page": HOSTILE})
+    assert all(character.isprintable() or character == "\n" for character in out.getvalue())
+
+
 def test_follow_times_out_with_4(screen: Screen) -> None:
     run = control.submit("quick", {})
 
