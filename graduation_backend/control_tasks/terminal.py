@@ -6,6 +6,7 @@ and Rich sees it as text, not as markup.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -101,6 +102,8 @@ class Screen:
         """Stdout for Rich; without a width that of the terminal, also after it has changed."""
         from rich.console import Console
 
+        if not self.has_unicode and isinstance(self._out, io.TextIOWrapper):
+            self._out.reconfigure(errors="replace")  # what is shown must not end the command
         return Console(
             file=self._out,
             width=width,

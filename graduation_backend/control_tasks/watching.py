@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_INTERVAL_SECONDS = 1.0
 TASKS_INTERVAL_SECONDS = 5.0  # the workers are asked for plain tasks less often: each time costs a broadcast
 REDRAW_SECONDS = 0.25  # of the countdowns, and after a change of the terminal's size
+LOOKS_SHARE = 5  # a look that takes long is followed by so much longer a pause
 ENDED_SHOWN_SECONDS = 10.0
 QUIT_KEYS = ("q", "Q", "escape", "interrupt", "end of input")
 HELP = "q leaves · ↑ ↓ scroll"
@@ -75,6 +76,7 @@ class Lookout:
         self._options = options
         self._acting: Acting = acting_as(options["as_user"])
         self._tasks = PlainTasks() if shows_plain_tasks(options, self._acting) else None
+        self.cost = 0.0  # seconds that the last look took
         self._seen: set[UUID] = set()  # what was active at the last look
 
     def look(self) -> Sight:
@@ -83,6 +85,7 @@ class Lookout:
         Raises:
             DatabaseError.
         """
+        began = time.monotonic()
         runs, has_more = find_runs(self._options, self._acting, slim=not self._options["json"])
         found = {run.id for run in runs}
         ended = [run for run in self._find(self._seen - found) if run.is_terminal]
@@ -90,7 +93,13 @@ class Lookout:
         tasks, problem = self._tasks.get() if self._tasks else ([], "")
         if has_more:
             problem = problem or f"only the newest {len(runs)} are shown; for more: --limit N"
-        return Sight(runs, ended, tasks, _workers_in_words(), problem)
+        sight = Sight(runs, ended, tasks, _workers_in_words(), problem)
+        self.cost = time.monotonic() - began
+        return sight
+
+    def pause(self, interval: float) -> float:
+        """Seconds until the next look."""
+        return max(interval, self.cost * LOOKS_SHARE)
 
     def _find(self, run_ids: set[UUID]) -> list[Run]:
         if not run_ids:
@@ -168,7 +177,7 @@ def _watch_plainly(lookout: Lookout, interval: float, options: dict[str, Any], s
                 screen.line(f"{timezone.localtime():%H:%M:%S}  {summary(sight.runs)}")
                 print_list([*sight.runs, *sight.ended], sight.tasks, {**options, "tree": True}, screen)
             before = sight.state
-        time.sleep(interval)
+        time.sleep(lookout.pause(interval))
 
 
 def _look(lookout: Lookout, before: Sight) -> Sight:
@@ -199,7 +208,7 @@ def _watch_on_terminal(lookout: Lookout, interval: float, screen: Screen) -> Non
             if key in QUIT_KEYS:
                 return
             page.scroll(key)
-            if time.monotonic() - looked_at >= interval:
+            if time.monotonic() - looked_at >= lookout.pause(interval):
                 sight = _look(lookout, sight)
                 looked_at = time.monotonic()
             page.show(sight, timezone.now())

@@ -288,6 +288,28 @@ def test_panel_shows_what_is_said_and_fits(screen: Screen, stream: Any) -> None:
     assert any("more: 32 runs" in line for line in drawn(panel, 120, 40))
 
 
+def test_live_views_without_unicode_print_ascii(stream: Any) -> None:
+    class Ascii(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    raw = io.BytesIO()
+    out = OutputWrapper(Ascii(raw, encoding="ascii"))
+    screen = Screen(out, OutputWrapper(StringIO()))
+    run, _ = family()
+    Run.objects.filter(id=run.id).update(graph="Möwe" + "x" * 100)
+    stream(run, "custom", node="speak", data={"said": "Möwe"})
+
+    with pytest.raises(CommandError, match="goes on"):
+        follow(run, {"json": False, "timeout": 0.01}, screen, Acting(), from_start=True)
+    page = Page(screen)
+    page.show(Sight(control.list_runs(slim=True)), timezone.now())
+    screen.console(100).print(page.render(100, 10))
+    out.flush()
+
+    assert "M?we" in raw.getvalue().decode("ascii")
+
+
 @pytest.mark.parametrize(("outcome", "code"), [(Status.COMPLETED, None), (Status.FAILED, exits.FAILED)])
 def test_follow_exits_as_the_run_ended(outcome: Status, code: int | None, screen: Screen) -> None:
     run = claim(control.submit("quick", {}))
