@@ -26,7 +26,7 @@ django.setup()
 from django.core.management.base import OutputWrapper  # noqa: E402
 from rich.console import Console, Group, RenderableType  # noqa: E402
 
-from graduation_backend.control_tasks.following import Panel, laid_out  # noqa: E402
+from graduation_backend.control_tasks.feeds import Panel, laid_out  # noqa: E402
 from graduation_backend.control_tasks.news import Line, News, Speech  # noqa: E402
 from graduation_backend.control_tasks.terminal import Screen  # noqa: E402
 from graduation_backend.control_tasks.watching import Page, Sight  # noqa: E402

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from graduation_backend.control_tasks import exits, watching
 from graduation_backend.control_tasks.acting import Acting
-from graduation_backend.control_tasks.following import Panel, follow, in_words
+from graduation_backend.control_tasks.feeds import Panel, in_words
+from graduation_backend.control_tasks.following import follow
 from graduation_backend.control_tasks.news import Follower
 from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.watching import Lookout, Page, Sight

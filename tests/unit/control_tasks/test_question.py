@@ -79,6 +79,8 @@ def test_run_that_ended_meanwhile_is_no_error(ask: Ask, run: Run) -> None:
     registry.settle(run.id, 1, Status.COMPLETED)
 
     assert "is completed. (l)eave, (g)o on following?" in ask("cg")
+    with pytest.raises(exits.Interrupted, match=f"run {run.id} is completed"):
+        ask("l")
 
 
 def test_account_that_may_not_stop_is_told_so(ask: Ask, run: Run) -> None:
