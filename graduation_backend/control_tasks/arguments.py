@@ -27,6 +27,7 @@ ACTIONS = (
     "why",
     "graphs",
     "workers",
+    "unfreeze",
 )
 DEFAULT_LIMIT = 50  # of `list --all`
 LEAST_INTERVAL_SECONDS = 0.1
@@ -59,6 +60,7 @@ def add_arguments(parser: CommandParser) -> None:
     _add_why(actions)
     _add_graphs(actions)
     _add_workers(actions)
+    _add_unfreeze(actions)
 
 
 def _add(actions: Any, name: str, description: str) -> CommandParser:
@@ -169,6 +171,9 @@ def _add_cancel_all(actions: Any) -> None:
     parser.add_argument("--yes", action="store_true", help="don't ask")
     _add_reason(parser, "kept with the runs")
     parser.add_argument("--tasks", action="store_true", help="also the plain Celery tasks")
+    parser.add_argument(
+        "--freeze", action="store_true", help="and let nothing new of it begin, until `control_tasks unfreeze`"
+    )
     _add_wait(parser, "wait until all of them have stopped")
 
 
@@ -239,6 +244,12 @@ def _add_no_cascade(parser: CommandParser) -> None:
 
 def _add_reason(parser: CommandParser, description: str) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help=description)
+
+
+def _add_unfreeze(actions: Any) -> None:
+    parser = _add(actions, "unfreeze", "Lift the emergency brake: let what is queued begin again.")
+    parser.add_argument("--graph", metavar="G", help="only the freeze of this graph")
+    parser.add_argument("--owner", metavar="EMAIL", help="only the freeze of this account")
 
 
 def _add_task_id(parser: CommandParser) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.accounts import get_account
 from graduation_backend.control_tasks.acting import Acting
+from graduation_backend.control_tasks.brake import describe
 from graduation_backend.control_tasks.ending import require_completed, tell_end
 from graduation_backend.control_tasks.tables import print_table
 from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.waiting import wait_until_ended
-from runs import catalog, control, representation
+from runs import brake, catalog, control, representation
 from runs.errors import GraphImportFailed
 from runs.models import DEFAULT_PRIORITY, Run, new_run_id
 from runs.words import count
@@ -39,6 +40,8 @@ def start(options: dict[str, Any], screen: Screen) -> int:
         screen.note(f"The key was used before, by this run; it is {run.display_status}.")
     elif not control.list_workers():
         screen.note("No worker is alive: the run is queued until one starts.")
+    if hold := brake.find_hold(run):
+        screen.note(f"{describe(hold)}. The run is queued.")
     return tell_started(run, options, screen)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks import brake, exits
 from graduation_backend.control_tasks.accounts import get_account
 from graduation_backend.control_tasks.acting import acting_as
 from graduation_backend.control_tasks.details import get_celery_task
@@ -81,14 +81,17 @@ def cancel(options: dict[str, Any], screen: Screen) -> int:
 def cancel_all(options: dict[str, Any], screen: Screen) -> int:
     if options["tasks"] and (options["graph"] or options["owner"]):
         raise exits.Error("--tasks has no --graph and no --owner: plain tasks have neither", exits.USAGE)
+    brake.check(options)
     if not options["yes"] and not sys.stdin.isatty():
         raise exits.Error("nobody can be asked here; say --yes to cancel without a question", exits.USAGE)
     owner = get_account(options["owner"])
     matching = [run.id for run in control.list_active(graph=options["graph"], owner=owner)]
     affected = control.list_stoppable(matching)
     tasks, problem = _find_celery_tasks() if options["tasks"] else ([], None)
-    if (affected or tasks) and not options["yes"] and not _is_confirmed(affected, tasks, options, screen):
+    asks = (affected or tasks or options["freeze"]) and not options["yes"]
+    if asks and not _is_confirmed(affected, tasks, options, screen):
         raise exits.Error("nothing was cancelled")
+    frozen = brake.freeze(options, owner) if options["freeze"] else None
     result = control.cancel_all(
         graph=options["graph"],
         owner=owner,
@@ -102,6 +105,8 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
     if not options["json"]:
         plan = latest(run.stop_plan for run in control.list_stoppable(list({*matching, *result.reached})))
         screen.line(_describe_all(result, tasks, plan, timezone.now()))
+        if frozen is not None:
+            screen.line(brake.describe(frozen))
     if options["wait"]:
         awaited = list({*matching, *result.reached})
         _wait(
@@ -114,7 +119,8 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
         if not options["json"] and (awaited or tasks):
             screen.line("All of it has stopped.")
     if options["json"]:
-        screen.json({**representation.result_as_json(result), "tasks": [task.id for task in tasks]})
+        freeze = {"freeze": brake.as_json(frozen)} if frozen is not None else {}
+        screen.json({**representation.result_as_json(result), "tasks": [task.id for task in tasks], **freeze})
     if problem is not None:
         raise exits.Error(f"the plain Celery tasks were not cancelled, because {problem}")
     return exits.DONE
@@ -204,9 +210,12 @@ def _is_confirmed(
 ) -> bool:
     what = [count(len(affected), "run")] if affected else []
     what += [count(len(tasks), "plain task")] if tasks else []
-    verb = _mode(options).label.capitalize()
+    verb = _mode(options).label
+    parts = [brake.question(options)] if options["freeze"] else []
+    parts += [f"{verb} {' and '.join(what)}"] if what else []
+    question = " and ".join(parts)
     try:
-        return screen.ask(f"{verb} {' and '.join(what)}? [y/N]").strip().lower() in ("y", "yes")
+        return screen.ask(f"{question[0].upper()}{question[1:]}? [y/N]").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 

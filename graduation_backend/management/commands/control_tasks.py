@@ -84,6 +84,10 @@ def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
         from graduation_backend.control_tasks.retrying import retry
 
         return retry
+    if name == "unfreeze":
+        from graduation_backend.control_tasks.brake import unfreeze
+
+        return unfreeze
     from graduation_backend.control_tasks import stopping
 
     return stopping.cancel if name == "cancel" else stopping.cancel_all
