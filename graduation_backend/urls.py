@@ -16,5 +16,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("accounts/", include("authentication.urls")),
+    path("runs/", include("runs.pages.urls")),
     path("", include("books.urls")),
 ]
