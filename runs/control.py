@@ -20,7 +20,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from runs import catalog, dispatch, draining, events, pauses, receipts, registry
+from runs import announcements, catalog, dispatch, draining, events, pauses, receipts, registry
 from runs.conf import runs_settings
 from runs.dispatch import CeleryTask
 from runs.errors import (
@@ -133,8 +133,8 @@ def submit(
         if same is None:
             raise
         return same
-    # Paused, if its parent is being paused.
-    events.sink().status(run.id, Status(run.status), graph=graph, parent_id=str(parent) if parent else None)
+    events.sink().know(run)
+    events.sink().status(run.id, Status(run.status), attempt=0)  # paused, if its parent is being paused
     if ring and run.status == Status.QUEUED:
         transaction.on_commit(partial(dispatch.ring_one, run))
     return run
@@ -262,10 +262,8 @@ def stop_runs(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = 
         reached = registry.escalate(run_ids, request, cascade=cascade)
         escalated = [run_id for run_id in reached if run_id not in new]
         transaction.on_commit(partial(dispatch.ring_stops, escalated, request.reason))
-    for item in stopped:
-        events.sink().emit(item.run_id, "run.stop", {"reason": request.reason, "mode": request.mode})
-        if item.status is Status.CANCELLED:
-            events.sink().status(item.run_id, Status.CANCELLED)
+        announcements.tell_escalation(escalated, request)
+    announcements.tell_stop(stopped, request)
     wake_parents({item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED} - new)
     return StopResult([item.run_id for item in stopped], settled, escalated)
 

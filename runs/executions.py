@@ -19,7 +19,7 @@ import psutil
 from django.db import transaction
 from django.utils import timezone
 
-from runs import control, dispatch, events, node_stops, pauses, receipts, registry, tokens
+from runs import announcements, control, dispatch, events, node_stops, pauses, receipts, registry, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.node_tokens import NodeStopOrder
@@ -99,8 +99,10 @@ def _execute(run_id: UUID, supervised: Supervised) -> Settled | None:
         _settle_unclaimed(run_id)
         return None
     sink = events.sink()
+    sink.know(run)
     sink.status(run.id, Status.RUNNING, attempt=run.attempt, worker=supervised.worker)
     token = tokens.CancelToken(run.id, run.attempt)
+    token.on_acknowledged = partial(sink.stop, run.id, "acknowledged")
     token.on_critical = partial(supervised.critical, run.id)
     token.nodes.on_left = partial(supervised.node_left, run.id)
     if run.attempt > 1:
@@ -133,7 +135,7 @@ def _settle_unclaimed(run_id: UUID) -> None:
     """A run below a stopping one may have been queued in the last moment; it never starts."""
     if registry.has_stopping_ancestor(run_id):
         request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent was stopped", 0.0)
-        registry.request_stop([run_id], request)
+        announcements.tell_stop(registry.request_stop([run_id], request), request)
 
 
 def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Remains | None) -> Settled | None:
@@ -144,7 +146,7 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Rema
     if outcome.status is Status.CANCELLED and not token.should_stop():
         # The graph raised RunCancelled by itself: that is a stop, too, and every stop has somebody who asked.
         request = StopRequest(StopMode.CANCEL, StopSource.NODE, run.graph, "the graph stopped itself", 0.0)
-        registry.request_own_stop(run.id, run.attempt, request)
+        announcements.tell_stop(registry.request_own_stop(run.id, run.attempt, request), request)
     write = partial(
         registry.settle,
         run.id,
@@ -183,7 +185,7 @@ def _leave(run: Run, outcome: Outcome, remains: Remains | None) -> bool:
     if outcome.status is Status.WAITING:
         status = registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions)
         if status is not None:
-            events.sink().status(run.id, status)
+            events.sink().status(run.id, status, attempt=run.attempt)
             control.wake_parents({run.id})
     else:
         status = pauses.give_back(run.id, run.attempt)
@@ -230,8 +232,7 @@ def _ask_for_kill(run: Run, reason: str) -> bool:
 
 def announce(settled: Settled) -> None:
     """Tell everybody who waits for it that a run has ended."""
-    sink = events.sink()
-    sink.status(settled.run_id, settled.status)
+    announcements.tell_settled(settled)
     if settled.status is Status.FAILED:
         stop_children(settled.run_id)
     if settled.parent_id is not None:
@@ -243,6 +244,7 @@ def stop_children(run_id: UUID) -> None:
     children = Run.objects.filter(parent_id=run_id, on_parent_stop="cancel").values_list("id", flat=True)
     request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed")
     stopped = registry.request_stop(list(children), request)
+    announcements.tell_stop(stopped, request)
     executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
     dispatch.ring_stops(executing, request.reason)
 

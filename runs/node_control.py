@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from runs import dispatch, events, node_stops, registry
+from runs import announcements, dispatch, events, node_stops, registry
 from runs.errors import (
     NodeAmbiguous,
     NodeNotFound,
@@ -82,8 +82,8 @@ def cancel_node(
             stop_children(run.id, stop.namespace, times)
     transaction.on_commit(dispatch.ring_look)
     for execution in found:
-        data = {"node": execution.node, "namespace": execution.namespace, "reason": reason, "mode": mode.value}
-        events.sink().emit(run.id, "node.stop", data)
+        data = {"execution_id": execution.id, "node": execution.node, "reason": reason, "mode": mode.value}
+        transaction.on_commit(partial(events.sink().emit, run.id, "node.stop", data))
     return stops
 
 
@@ -138,9 +138,7 @@ def stop_children(run_id: UUID, namespace: str, request: StopRequest) -> None:
     stopped = registry.request_stop(list(ids), asked)
     executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
     transaction.on_commit(partial(dispatch.ring_stops, executing, reason))
-    for item in stopped:
-        if item.status is Status.CANCELLED:
-            events.sink().status(item.run_id, Status.CANCELLED)
+    announcements.tell_stop(stopped, asked)
 
 
 def stop_children_of(stop: NodeStop) -> None:

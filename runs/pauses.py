@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
 from runs import dispatch, events, registry
 from runs.registry import PauseRequest
-from runs.states import Status
+from runs.states import PAUSING, Status
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ def pause_runs(run_ids: Sequence[UUID], request: PauseRequest) -> PauseResult:
     if len(settled) < len(reached):
         transaction.on_commit(dispatch.ring_look)
     for item in reached:
-        events.sink().emit(item.run_id, "run.pause", {"reason": request.reason})
-        if item.status is Status.PAUSED:
-            events.sink().status(item.run_id, Status.PAUSED)
+        transaction.on_commit(partial(events.sink().emit, item.run_id, "run.pause", {"reason": request.reason}))
+        displayed = PAUSING if item.status is Status.RUNNING else ""
+        events.sink().status(item.run_id, item.status, displayed=displayed)
     return PauseResult([item.run_id for item in reached], settled)
 
 
@@ -51,9 +52,8 @@ def resume_runs(run_ids: Sequence[UUID], *, cascade: bool = True) -> ResumeResul
     """Let these runs go on; what is neither paused nor pausing is left alone."""
     reached = [item for part in _parts(run_ids) for item in registry.resume(part, cascade=cascade)]
     for item in reached:
-        events.sink().emit(item.run_id, "run.resume", {})
-        if item.status is not Status.RUNNING:
-            events.sink().status(item.run_id, item.status)
+        transaction.on_commit(partial(events.sink().emit, item.run_id, "run.resume", {}))
+        events.sink().status(item.run_id, item.status)
     _ring([item.run_id for item in reached if item.status is Status.QUEUED])
     # What it waits for may have ended in between.
     wake(item.run_id for item in reached if item.status is Status.WAITING)
@@ -71,7 +71,11 @@ def _parts(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:
 def wake(run_ids: Iterable[UUID]) -> None:
     """Queue those waiting runs again that no longer wait for anything."""
     for run_id in run_ids:
-        if registry.wake(run_id):
+        landed = registry.wake(run_id)
+        done_and_total = registry.find_progress(run_id)
+        if done_and_total is not None:
+            events.sink().waiting_progress(run_id, *done_and_total)
+        if landed:
             events.sink().status(run_id, Status.QUEUED)
             _ring([run_id])
 
@@ -88,7 +92,8 @@ def give_back(run_id: UUID, attempt: int, *, resurrect: bool = False, pause_seco
     """
     status = registry.requeue(run_id, attempt, resurrect=resurrect, pause_seconds=pause_seconds)
     if status is not None:
-        events.sink().status(run_id, status, **({"resurrected": True} if resurrect else {}))
+        more: dict[str, Any] = {"resurrected": True} if resurrect else {}
+        events.sink().status(run_id, status, attempt=attempt, **more)
     if status is Status.QUEUED:
         _ring([run_id])
     return status

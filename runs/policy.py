@@ -17,6 +17,10 @@ Person = AbstractBaseUser | AnonymousUser
 VIEW_ANY, STOP_ANY, KILL = "runs.view_run", "runs.stop_any_run", "runs.kill_run"
 
 
+def may_view_any(user: Person) -> bool:
+    return _has(user, VIEW_ANY)
+
+
 def visible_runs(user: Person) -> QuerySet[Run]:
     """The runs that a user may look at, with everything of them."""
     return Run.objects.all() if _has(user, VIEW_ANY) else _own_runs(user)

@@ -41,7 +41,19 @@ _PAUSE_COLUMNS = ("pause_requested_at", "pause_by", "pause_actor", "pause_source
 # A run's own grace and its own time until the interrupt, in seconds.
 Times: TypeAlias = "tuple[float | None, float | None]"
 # What a runner needs to know, in the order of the model's fields, which `from_db` expects.
-_CLAIMED = ("id", "graph", "retry_of_id", "retry_from_start", "thread_id", "input", "answers", "attempt")
+_CLAIMED = (
+    "id",
+    "graph",
+    "parent_id",
+    "root_id",
+    "retry_of_id",
+    "retry_from_start",
+    "owner_id",
+    "thread_id",
+    "input",
+    "answers",
+    "attempt",
+)
 
 # Walks up from one run (the parameter) to the first that it was told to outlive.
 _STOPPING_ANCESTOR = f"""
@@ -106,18 +118,24 @@ class PauseRequest:
 
 @dataclass(frozen=True)
 class Stopped:
-    """One run that a stop, a pause or a resume reached, and the status it has now."""
+    """One run that a stop, a pause or a resume reached, and the status it has now; for a stop, when it climbs."""
 
     run_id: UUID
     status: Status
     parent_id: UUID | None
+    plan: Schedule | None = None
 
 
 @dataclass(frozen=True)
 class Settled:
+    """How an attempt ended; `rung` is that of a stop."""
+
     run_id: UUID
     status: Status
     parent_id: UUID | None
+    attempt: int | None = None
+    error: dict[str, Any] | None = None
+    rung: int | None = None
 
 
 # --- beginnings -------------------------------------------------------------------------------------------
@@ -255,7 +273,7 @@ def settle(
             return None
         status, parent_id = Status(row[0]), row[1] and as_uuid(row[1])
         _record([run_id], status, attempt)
-    return Settled(run_id, status, parent_id)
+    return Settled(run_id, status, parent_id, attempt, error, rung if status is Status.CANCELLED else None)
 
 
 def fail_queued(run_id: UUID, error: dict[str, Any]) -> Settled | None:
@@ -269,7 +287,7 @@ def fail_queued(run_id: UUID, error: dict[str, Any]) -> Settled | None:
             return None
         parent_id = Run.objects.values_list("parent_id", flat=True).get(id=run_id)
         _record([run_id], Status.FAILED)
-    return Settled(run_id, Status.FAILED, parent_id)
+    return Settled(run_id, Status.FAILED, parent_id, None, error)
 
 
 # --- suspending and waking --------------------------------------------------------------------------------
@@ -320,6 +338,12 @@ def wake(run_id: UUID) -> bool:
         if landed:
             _record([run_id], Status.QUEUED)
     return bool(landed)
+
+
+def find_progress(run_id: UUID) -> tuple[int, int] | None:
+    """How many of the children that a run waits for, or has waited for until now, have ended; None if it is another."""
+    waits = Run.objects.filter(id=run_id, status__in=[Status.WAITING, Status.QUEUED], progress_total__gt=0)
+    return waits.values_list("progress_done", "progress_total").order_by().first()
 
 
 def _joined_by(run_id: UUID) -> Q:
@@ -463,7 +487,10 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
         cursor.execute(sql, parameters)
         rows = cursor.fetchall()
     _plan_by_own_times({as_uuid(row[0]): (row[3], row[4]) for row in rows}, request, now)
-    return [Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2])) for row in rows]
+    return [
+        Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2]), request.schedule(now, row[3], row[4]))
+        for row in rows
+    ]
 
 
 def _plan_by_own_times(times: Mapping[UUID, Times], request: StopRequest, now: datetime) -> None:

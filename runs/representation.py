@@ -14,6 +14,17 @@ from runs.models import NodeExecution, NodeStop, Run, StopReceipt
 def as_json(run: Run) -> dict[str, Any]:
     """Times are ISO 8601 in UTC; `idle_seconds` is the time since the last sign of life, None once it ended."""
     return {
+        **summary_as_json(run),
+        "input": run.input,
+        "output": run.output,
+        "questions": run.questions,
+        "metadata": run.metadata,
+    }
+
+
+def summary_as_json(run: Run) -> dict[str, Any]:
+    """The same without what may be large."""
+    return {
         "id": str(run.id),
         "graph": run.graph,
         "status": run.display_status,
@@ -23,10 +34,7 @@ def as_json(run: Run) -> dict[str, Any]:
         "owner": str(run.owner) if run.owner else None,
         "thread_id": run.thread_id,
         "attempt": run.attempt,
-        "input": run.input,
-        "output": run.output,
         "error": run.error,
-        "questions": run.questions,
         "current_node": run.current_node or None,
         "current_call": run.current_call or None,
         "progress": {"done": run.progress_done, "total": run.progress_total},
@@ -37,7 +45,6 @@ def as_json(run: Run) -> dict[str, Any]:
         "idle_seconds": _idle_seconds(run),
         "worker": run.worker or None,
         "priority": run.priority,
-        "metadata": run.metadata,
         "limits": {
             "grace_seconds": run.grace_seconds,
             "interrupt_after_seconds": run.interrupt_after_seconds,

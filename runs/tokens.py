@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from runs import node_tokens
@@ -71,6 +72,10 @@ class CancelToken:
         self.sections: list[CriticalSection] = []
         # Told of each change of `critical_until`, with the time or None; `executions` passes it to the supervisor.
         self.on_critical: Callable[[float | None], None] = lambda until: None
+        # Told when a boundary has raised for the first time; `executions` tells it the watchers.
+        self.on_acknowledged: Callable[[], None] = lambda: None
+        # What a node gives to LangGraph's stream writer: the node's namespace and the value.
+        self.on_custom: Callable[[str, Any], None] | None = None
 
     def request(self, reason: str) -> None:
         """Make every boundary raise from now on. A second request changes nothing."""
@@ -112,6 +117,7 @@ class CancelToken:
     def acknowledge(self) -> None:
         if self.acknowledged_at is None:
             self.acknowledged_at = time.time()
+            self.on_acknowledged()
 
     @property
     def critical_until(self) -> float | None:
