@@ -75,7 +75,7 @@ class _Slot:
 
 
 def draw(outline: Outline) -> Picture:
-    edges = list(dict.fromkeys(edge for edge in outline.edges if edge.source != edge.target))
+    edges = [edge for edge in dict.fromkeys(outline.edges) if _is_drawn(edge)]
     turned = _find_loops(outline.nodes, edges)
     downward = [(edge, (edge.target, edge.source) if edge in turned else (edge.source, edge.target)) for edge in edges]
     layer_of = _assign_layers(outline.nodes, [ends for _, ends in downward])
@@ -88,6 +88,10 @@ def draw(outline: Outline) -> Picture:
     lines = [_line(edge, chain, is_turned=edge in turned) for edge, chain in chains.items()]
     height = 2 * MARGIN + len(layers) * NODE_HEIGHT + (len(layers) - 1) * LAYER_GAP
     return Picture(width, float(height), boxes, lines)
+
+
+def _is_drawn(edge: Edge) -> bool:
+    return edge.source not in (edge.target, END) and edge.target != START
 
 
 def label_of(path: str) -> str:

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET
 from runs import catalog, control, policy
 from runs.errors import CatalogUnreadable
 from runs.models import Run
+from runs.pages import stream
 from runs.pages.access import for_members, get_run, member
 from runs.states import ACTIVE, CANCELLING, PAUSING, Status
 
@@ -61,7 +62,7 @@ class Row:
 @for_members
 @require_GET
 def run_list(request: HttpRequest) -> HttpResponse:
-    query = _read(request)
+    query, cursor = _read(request), stream.read_cursor()  # before the database, so that nothing is missed
     before, after = _find_uuid(request.GET.get("before")), _find_uuid(request.GET.get("after"))
     runs = _matching(request, query)
     if after is not None:
@@ -75,6 +76,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
     rows = _make_rows(request, shown)
     context = {
         "query": query,
+        "cursor": cursor,
         "rows": rows,
         "newer": shown[0].id if has_newer and shown else None,
         "older": shown[-1].id if has_older and shown else None,

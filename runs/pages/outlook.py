@@ -23,6 +23,7 @@ class Outlook:
     mode: StopMode | None
     change: str = ""
     changes_at: datetime | None = None
+    is_fresh: bool = False  # the next rung is offered in a moment
 
 
 def find_outlook(run: Run, below: Sequence[Run], now: datetime) -> Outlook | None:
@@ -43,11 +44,11 @@ def find_outlook(run: Run, below: Sequence[Run], now: datetime) -> Outlook | Non
     if due is Rung.KILL:
         return Outlook("Ending its process…", None)
     if due is Rung.INTERRUPT:
-        return Outlook("Interrupting…", mode, "Its process is ended", plan.kill_at)
+        return Outlook("Interrupting…", mode, "Its process is ended", plan.kill_at, is_fresh)
     words = f"Stopping… {awaited(run, stopping)}"
     if plan.interrupt_at < plan.kill_at:
-        return Outlook(words, mode, "It is interrupted", plan.interrupt_at)
-    return Outlook(words, mode, "Its process is ended", plan.kill_at)
+        return Outlook(words, mode, "It is interrupted", plan.interrupt_at, is_fresh)
+    return Outlook(words, mode, "Its process is ended", plan.kill_at, is_fresh)
 
 
 def awaited(run: Run, stopping: Sequence[Run]) -> str:

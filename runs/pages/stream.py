@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from runs.connections import RedisError, redis_client, stream_key
+from runs.connections import CHANGES_KEY, RedisError, redis_client, stream_key
 from runs.words import duration, node_path
 
 logger = logging.getLogger(__name__)
 
 SHOWN_EVENTS = 100
 READ_EVENTS = 1_000
+BEGINNING = "0"
 LONGEST_WORDS = 300  # characters
 
 
@@ -37,7 +38,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class Newest:
-    """`cursor` is where a live page goes on; empty if nothing is kept, or Redis is away."""
+    """`cursor` is where a live page goes on: `0` is before all, also of a run that has told nothing yet."""
 
     cursor: str
     lines: list[Line]  # the newest first
@@ -49,13 +50,23 @@ def read_newest(run_id: UUID) -> Newest:
         entries: Any = redis_client().xrevrange(stream_key(run_id), count=READ_EVENTS)
     except RedisError as error:
         logger.warning("the events of run %s can't be read: %s", run_id, error)
-        return Newest("", [], [])
+        return Newest(BEGINNING, [], [])
     events = [(fields[b"at"].decode(), fields[b"type"].decode(), json.loads(fields[b"data"])) for _, fields in entries]
     lines = [Line(at, kind, in_words(kind, data)) for at, kind, data in events if kind != "token"]
-    cursor = entries[0][0].decode() if entries else ""
+    cursor = entries[0][0].decode() if entries else BEGINNING
     return Newest(
         cursor, lines[:SHOWN_EVENTS], _gather([data for _, kind, data in reversed(events) if kind == "token"])
     )
+
+
+def read_cursor() -> str:
+    """Where the stream of all runs' changes ends now; empty if nothing is kept, or Redis is away."""
+    try:
+        entries: Any = redis_client().xrevrange(CHANGES_KEY, count=1)
+    except RedisError as error:
+        logger.warning("the changes of all runs can't be read: %s", error)
+        return ""
+    return entries[0][0].decode() if entries else ""
 
 
 def _gather(tokens: Sequence[Mapping[str, Any]]) -> list[Speech]:

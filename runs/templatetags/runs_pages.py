@@ -32,6 +32,12 @@ def short(run_id: Any) -> str:
     return str(run_id)[-8:]
 
 
+@register.filter
+def name_of_child(key: str) -> str:
+    """What its parent calls it; before it stands the execution of the node that has started it."""
+    return key.rpartition(":")[2][:80]
+
+
 @register.simple_tag
 def elapsed(begun: datetime | None, ended: datetime | None = None) -> SafeString | str:
     """How long from one moment to another; without the other, to now, and it goes on."""

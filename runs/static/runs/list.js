@@ -60,8 +60,9 @@ function take({ type, run_id: id, data }) {
   for (const above of [data.parent_id, data.root_id]) {
     if (above && above !== id && row(above)) stale.add(above);
   }
-  if (!shown && type === "run.status") newer = true;
-  pull();
+  // Children are folded, unless a search shows every run.
+  if (!shown && type === "run.status" && (!data.parent_id || form.dataset.query)) newer = true;
+  if (newer || stale.size) pull();
 }
 
 // A row that has come in later: nothing is empty any more.
@@ -69,7 +70,7 @@ document.body.addEventListener("htmx:afterSettle", () => {
   if (list.children.length) document.getElementById("no-runs")?.remove();
 });
 
-const live = new Live({ path: form.dataset.socket, login: form.dataset.login });
+const live = new Live({ path: form.dataset.socket, cursor: form.dataset.cursor, login: form.dataset.login });
 showState(live, document.getElementById("live-state"));
 live.addEventListener("event", ({ detail }) => take(detail));
 live.start();

@@ -11,6 +11,13 @@ const MOST_EVENTS = 200;
 const MOST_SPEECHES = 50;
 const LONGEST_SPEECH = 200_000; // characters
 const LONGEST_WORDS = 300;
+const NODE_STATES = {
+  "node.started": "running",
+  "node.finished": "finished",
+  "node.failed": "failed",
+  "node.cancelled": "cancelled",
+  "node.suspended": "suspended",
+};
 
 const page = document.getElementById("run-live");
 const puller = document.getElementById("run-pull");
@@ -124,8 +131,7 @@ function take(event) {
   list(event);
   if (type === "progress" && showProgress(data)) return;
   if (type === "custom" || type === "log") return;
-  if (type === "node.started") light(data, "running");
-  if (type.startsWith("node.") && type !== "node.started") light(data, type.slice(5));
+  if (NODE_STATES[type]) light(data, NODE_STATES[type]);
   pull();
 }
 
@@ -135,6 +141,8 @@ live.addEventListener("event", ({ detail }) => take(detail));
 live.start();
 said.scrollTop = said.scrollHeight;
 setInterval(growTimeline, 1000);
+// The next rung of a stop is offered a moment after the one before.
+setInterval(() => document.querySelector("#head-card[data-again]") && pull(), 600);
 setInterval(() => live.isLive || document.hidden || !isActive() || pull(), POLL);
 setInterval(() => {
   if (!document.hidden && isActive() && document.querySelector("#tree .tree")) pull();
