@@ -135,6 +135,16 @@ function take(event) {
   pull();
 }
 
+// A press is sent by an element that stays: its own form may be replaced before the answer is there.
+page.addEventListener("submit", (submit) => {
+  const form = submit.target;
+  if (!("press" in form.dataset)) return;
+  submit.preventDefault();
+  const values = Object.fromEntries(new FormData(form));
+  form.querySelector("button").disabled = true;
+  htmx.ajax("POST", form.action, { source: "#run-press", target: page, swap: "none", values });
+});
+
 const live = new Live({ path: page.dataset.socket, cursor: page.dataset.cursor, login: page.dataset.login });
 showState(live, document.getElementById("live-state"));
 live.addEventListener("event", ({ detail }) => take(detail));
