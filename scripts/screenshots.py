@@ -19,12 +19,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "screenshots"
-EMAIL, PASSWORD = "admin@example.com", "a picture of everything"  # noqa: S105 - of a site that lives for a minute
+EMAIL, PASSWORD = "admin@example.com", "a picture of everything"
+RUN_HEIGHT = 1_500  # pixels
 LOOKS = {
     "light-wide": {"color_scheme": "light", "viewport": {"width": 1100, "height": 900}},
     "dark-wide": {"color_scheme": "dark", "viewport": {"width": 1100, "height": 900}},
-    "light-narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
-    "dark-narrow": {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}},
+    "light-narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 900}},
+    "dark-narrow": {"color_scheme": "dark", "viewport": {"width": 390, "height": 900}},
 }
 
 
@@ -116,7 +117,11 @@ def open_page(browser: Any, address: str, options: dict[str, Any]) -> Any:
 def take(page: Any, path: str, name: str) -> None:
     page.goto(path)
     page.wait_for_timeout(700)
-    page.screenshot(path=FOLDER / f"{name}.png")
+    # Of a run's page more than a window shows, where there is room for it.
+    size = page.viewport_size
+    height = RUN_HEIGHT if path.startswith("/runs/0") and size["width"] > 1_000 else size["height"]
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": height}
+    page.screenshot(path=FOLDER / f"{name}.png", full_page=True, clip=clip)
     print(f"{name}: {(FOLDER / f'{name}.png').stat().st_size // 1000} kB")
 
 

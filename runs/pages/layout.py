@@ -17,6 +17,7 @@ NODE_HEIGHT, ROUND_SIZE = 36, 16
 LAYER_GAP, NODE_GAP, EDGE_GAP, MARGIN = 40, 24, 16, 14
 CHARACTER_WIDTH, NODE_PADDING, NARROWEST, WIDEST = 7.6, 28, 64, 260
 LONGEST_LABEL = 32
+LOOP_WIDTH = 36
 SWEEPS = 6
 
 
@@ -83,7 +84,11 @@ def draw(outline: Outline) -> Picture:
     chains = {edge: _join(slots, *ends) for edge, ends in downward}
     layers = _make_layers([*slots.values(), *(slot for chain in chains.values() for slot in chain[1:-1])])
     _order(layers)
-    width = _place(layers)
+    width = _place(layers) + (2 * LOOP_WIDTH if turned else 0)
+    if turned:
+        for layer in layers:
+            for slot in layer:
+                slot.x += LOOP_WIDTH
     boxes = [_box(slots[path]) for path in outline.nodes]
     lines = [_line(edge, chain, is_turned=edge in turned) for edge, chain in chains.items()]
     height = 2 * MARGIN + len(layers) * NODE_HEIGHT + (len(layers) - 1) * LAYER_GAP
@@ -210,11 +215,13 @@ def _line(edge: Edge, chain: list[_Slot], *, is_turned: bool) -> Line:
     if is_turned:
         points.reverse()
     parts = [f"M{points[0][0]:g} {points[0][1]:g}"]
+    # What leads back is bent aside, because what leads forth may lie on the straight line.
+    aside = LOOP_WIDTH if is_turned and len(points) == 2 else 0.0
     for (x, y), (to_x, to_y) in pairwise(points):
         half = (y + to_y) / 2
-        parts.append(f"C{x:g} {half:g} {to_x:g} {half:g} {to_x:g} {to_y:g}")
+        parts.append(f"C{x + aside:g} {half:g} {to_x + aside:g} {half:g} {to_x:g} {to_y:g}")
     (x, y), (to_x, to_y) = points[0], points[1]
-    return Line(edge, "".join(parts), round((x + to_x) / 2, 1), round((y + to_y) / 2, 1))
+    return Line(edge, "".join(parts), round((x + to_x) / 2 + aside * 0.9, 1), round((y + to_y) / 2, 1))
 
 
 def _half_height(slot: _Slot) -> float:

@@ -62,10 +62,16 @@ def draw_timeline(executions: Sequence[NodeExecution], now: datetime) -> Timelin
         begins_at=begins_at,
         span=span,
         rows=rows[:LONGEST_ROWS],
-        marks=[duration(span / 1_000 * number / MARKS) for number in range(MARKS + 1)],
+        marks=_marks(span),
         is_growing=any(execution.finished_at is None for execution in executions),
         left_out=max(len(rows) - LONGEST_ROWS, 0),
     )
+
+
+def _marks(span: int) -> list[str]:
+    """Times at even distances; of a short line only its ends, because a tenth of a second is the finest."""
+    parts = MARKS if span >= 1_000 * MARKS else 1
+    return [duration(span / 1_000 * number / parts) for number in range(parts + 1)]
 
 
 def _row(path: str, executions: Sequence[NodeExecution], begins_at: datetime, now: datetime) -> Row:
