@@ -2,13 +2,23 @@
 
 import { Live, showState, soon } from "../runs/live.js";
 
-const SOON = 200; // milliseconds
+const SOON = 100; // milliseconds
+const REST = 400; // between two requests
 const POLL = 1_000; // while there is no socket, and while a countdown runs
 
 const page = document.getElementById("book");
 const shown = () => document.getElementById("book-live");
 const isActive = () => shown().hasAttribute("data-active");
-const ring = soon(() => isActive() && htmx.trigger(shown(), "ring"), SOON);
+const ring = soon(
+  () => {
+    if (!isActive()) return;
+    // The answer to the request that is under way may be older than this ring, and replaces the element.
+    if (shown().classList.contains("htmx-request")) ring();
+    else htmx.trigger(shown(), "ring");
+  },
+  SOON,
+  () => REST,
+);
 
 const live = new Live({ path: page.dataset.socket, cursor: page.dataset.cursor, login: page.dataset.login });
 showState(live, document.getElementById("live-state"));

@@ -4,7 +4,8 @@ import { Live, showState, soon } from "./live.js";
 import { setServerTime, startClocks } from "./clocks.js";
 
 const POLL = 4_000; // milliseconds, while there is no socket
-const SOON = 250;
+const SOON = 150;
+const REST = 700; // between two requests
 const MOST = 100; // rows of one request
 
 const form = document.getElementById("runs-form");
@@ -32,7 +33,7 @@ const pull = soon(() => {
     htmx.ajax("GET", `${form.dataset.rows}?${query}`, { source: form, target: form, swap: "none" });
   }
   if (stale.size) pull();
-}, SOON);
+}, SOON, () => REST);
 
 function pullAll(selector) {
   for (const shown of document.querySelectorAll(selector)) stale.add(shown.dataset.run);

@@ -156,13 +156,15 @@ export function showState(live, element) {
   });
 }
 
-// Calls `work` soon, and once for many requests: after `pause`, and not more often.
-export function soon(work, pause) {
+// Calls `work` once for many requests: after `pause`, and at least `rest` after the last time, in milliseconds.
+export function soon(work, pause, rest) {
   let timer = 0;
+  let last = 0;
   return () => {
     timer ||= setTimeout(() => {
       timer = 0;
+      last = Date.now();
       work();
-    }, pause);
+    }, Math.max(pause, last + rest() - Date.now()));
   };
 }

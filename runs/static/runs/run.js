@@ -5,7 +5,10 @@ import { Live, showState, soon } from "./live.js";
 import { duration, serverNow, setServerTime, startClocks } from "./clocks.js";
 
 const POLL = 2_000; // milliseconds, while there is no socket
-const SOON = 150;
+const SOON = 100;
+const REST = 500; // between two requests
+const REST_OF_LARGE = 2_500; // because all of a tree is read for one
+const LARGE_TREE = 100; // runs
 const TREE_POLL = 2_500; // the runs below have streams of their own
 const MOST_EVENTS = 200;
 const MOST_SPEECHES = 50;
@@ -27,7 +30,8 @@ const said = document.getElementById("said");
 setServerTime(Number(page.dataset.now));
 startClocks();
 
-const pull = soon(() => htmx.trigger(puller, "pull"), SOON);
+const isLarge = () => document.querySelectorAll("#tree li").length >= LARGE_TREE;
+const pull = soon(() => htmx.trigger(puller, "pull"), SOON, () => (isLarge() ? REST_OF_LARGE : REST));
 const isActive = () => document.getElementById("head-card")?.hasAttribute("data-active") ?? false;
 
 // --- nodes ---------------------------------------------------------------------------------------------------
