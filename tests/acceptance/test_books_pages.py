@@ -73,7 +73,7 @@ def test_page_of_a_book_fills_in_live_until_its_report(page: Page, server: OpenA
 
     press(page, "Process")
 
-    expect(analysed).to_have_count(3, timeout=20_000)
+    expect(analysed).to_have_count(3, timeout=60_000)
     expect(page.locator(".chapter.pending")).to_have_count(7)
     expect(page.locator(".chapter .pill.running")).to_have_count(2)
     expect(page.locator(".chapter .pill.queued")).to_have_count(5)

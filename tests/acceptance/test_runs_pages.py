@@ -12,14 +12,13 @@ from django.contrib.auth.models import Permission
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from authentication.models import User
-from books.models import Book
-from books.workflow import add_sample_book, start_processing
 from runs import control
 from runs.models import Run
 from tests.browser import Site, Visitor, make_alice
 from tests.conftest import SharedWorker
 from tests.environment import DATA_DIR
 from tests.services import Marks, WorkerProcess, wait_for_status
+from tests.unit.web.shelf import add_chapters, make_book, make_report
 
 LONG = 20_000  # milliseconds
 NO_SERVER = re.compile("WebSocket connection|net::ERR_|htmx:(sendError|afterRequest)")  # what a browser says of it
@@ -188,6 +187,27 @@ def test_page_reconnects_to_a_web_server_that_was_killed(site: Site, visit: Open
     visitor.complaints[:] = [text for text in visitor.complaints if not NO_SERVER.search(text)]
 
 
+CONNECT = """([path, login]) => new Promise(async (tell) => {
+    const { Live } = await import("/static/runs/live.js");
+    const live = new Live({ path, login });
+    live.addEventListener("state", ({ detail }) => detail.state === "live" || tell(detail));
+    live.start();
+})"""
+
+
+def test_refused_socket_is_not_tried_again(visit: Open, browser: Browser, site: Site) -> None:
+    page = visit().page
+    page.goto("/runs/")
+    told = page.evaluate(CONNECT, ["/ws/runs/01a1feb5-4351-7500-8503-15934db7fbf5/", ""])
+    assert (told["state"], told["words"]) == ("refused", "This run is not there any more.")
+
+    stranger = Visitor(browser, site.address)
+    stranger.page.goto("/accounts/login/")
+    stranger.page.evaluate(f"arguments => void ({CONNECT})(arguments)", ["/ws/runs/", "/accounts/login/"])
+    stranger.page.wait_for_url("**/accounts/login/?next=%2Faccounts%2Flogin%2F")
+    stranger.context.close()
+
+
 def press_until(page: Page, target: Locator) -> None:
     """Press Tab until the focus is there."""
     for _ in range(60):
@@ -232,26 +252,21 @@ def check(page: Page, path: str) -> None:
 
 
 def test_pages_are_accessible(visit: Open, alice: User, marks: Marks) -> None:
-    book = add_sample_book(alice)
-    start_processing(book, by=alice)
+    book = make_book(alice, status="completed", report=make_report())
+    add_chapters(book, 3, analysed=2)
     failed = control.submit("failing", {}, owner=alice)
     stopped = control.submit("quick", {}, owner=alice, ring=False)
     control.cancel(stopped.id, by=alice, reason="a test")
     family = control.submit("family", {"graphs": ["napping"], "marks": str(marks)}, owner=alice)
     control.wait(failed.id, timeout_seconds=15)
-    wait_until_analysed(book)
     marks.wait_for("nap.begun", seconds=60)
     child = control.list_tree(family.id)[1]
     runs = [f"/runs/{run.id}/" for run in (family, child, failed, stopped)]
     books = [f"/books/{book.pk}/", f"/books/{book.pk}/report"]
-    for scheme, width in (("light", 1100), ("dark", 360)):
-        look = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
-        page = visit(**look, reduced_motion="reduce").page
-        for path in ("/runs/", "/runs/start/", "/runs/start/family", *runs, f"{runs[0]}stop", *books):
-            check(page, path)
-
-
-def wait_until_analysed(book: Book) -> None:
-    book.refresh_from_db()
-    assert book.run_id is not None
-    control.wait(book.run_id, timeout_seconds=60)
+    forms = ["/runs/start/", "/runs/start/family", f"{runs[0]}stop"]
+    light = visit(viewport={"width": 1100, "height": 900}, reduced_motion="reduce").page
+    for path in ("/runs/", *runs, *forms, *books):
+        check(light, path)
+    dark = visit(color_scheme="dark", viewport={"width": 360, "height": 900}, reduced_motion="reduce").page
+    for path in ("/runs/", *runs[:3], forms[1], forms[2], *books):
+        check(dark, path)
