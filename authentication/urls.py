@@ -8,6 +8,8 @@ urlpatterns = [
     path("login/", views.LogInView.as_view(), name="login"),
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("password/", views.PasswordChangeView.as_view(), name="password_change"),
+    path("keys/", views.api_keys, name="api_keys"),
+    path("keys/<uuid:key_id>/revoke", views.revoke_api_key, name="api_key_revoke"),
     path("reset/", views.PasswordResetView.as_view(), name="password_reset"),
     path(
         "reset/done/",

@@ -209,21 +209,20 @@ def chapters_of(book: Book) -> QuerySet[Section]:
 @for_members
 @require_POST
 def process(request: HttpRequest, book_id: UUID) -> HttpResponse:
-    book = _get_changeable(request, book_id)
-    try:
-        workflow.start_processing(book, by=member(request))
-    except workflow.BookIsStopping as error:
-        messages.warning(request, f"{error}.")
-    return _answer(request, book_id)
+    return _begin(request, book_id, workflow.start_processing)
 
 
 @for_members
 @require_POST
 def go_on(request: HttpRequest, book_id: UUID) -> HttpResponse:
     """Try the last run again, and keep the chapters that are finished."""
+    return _begin(request, book_id, workflow.continue_processing)
+
+
+def _begin(request: HttpRequest, book_id: UUID, begin: Callable[..., object]) -> HttpResponse:
     book = _get_changeable(request, book_id)
     try:
-        workflow.continue_processing(book, by=member(request))
+        begin(book, by=member(request))
     except workflow.BookIsStopping as error:
         messages.warning(request, f"{error}.")
     except RetryRefused:

@@ -2,16 +2,115 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from django.http import HttpRequest
 from ninja import NinjaAPI
-from ninja.security import django_auth
+from ninja.errors import AuthenticationError, HttpError
+from ninja.parser import Parser
+from ninja.security import APIKeyHeader, HttpBearer, django_auth
+from ninja.throttling import BaseThrottle
 
 import runs.api
+from authentication import keys
+from authentication.keys import Scope
+from authentication.models import ApiKey
+from authentication.rates import Rate
+
+# What a key must be for, by the names of the routes. Looking needs `read`, and what is in neither table `admin`.
+RUN_ROUTES = frozenset({"start", "resume", "retry"})
+STOP_ROUTES = frozenset({"cancel", "cancel_many", "cancel_node", "pause", "stop", "stop_execution"})
+
+
+class Bearer(HttpBearer):
+    """`Authorization: Bearer KEY`."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> ApiKey:
+        return enter(request, token)
+
+
+class KeyHeader(APIKeyHeader):
+    """`X-API-Key: KEY`."""
+
+    param_name = "X-API-Key"
+
+    def authenticate(self, request: HttpRequest, key: str | None) -> ApiKey | None:
+        return enter(request, key) if key else None
+
+
+def enter(request: HttpRequest, secret: str) -> ApiKey:
+    """Let a request in as the owner of its key, whoever its cookies say it is.
+
+    Raises:
+        AuthenticationError: the key is unknown, expired or revoked, or its account is not active.
+        HttpError: 403, the key is not for this.
+    """
+    key = keys.find(secret)
+    if key is None:
+        raise AuthenticationError
+    needed = scope_of(request)
+    if needed not in key.scopes:
+        has = ", ".join(key.scopes)
+        raise HttpError(403, f"This takes a key with the scope {needed}; the scopes of this one are {has}.")
+    request.user = keys.person_of(key)
+    return key
+
+
+def scope_of(request: HttpRequest) -> Scope:
+    if request.method in ("GET", "HEAD"):
+        return Scope.READ
+    route = request.resolver_match.url_name if request.resolver_match else None
+    if route in RUN_ROUTES:
+        return Scope.RUN
+    return Scope.STOP if route in STOP_ROUTES else Scope.ADMIN
+
+
+class Requests(BaseThrottle):
+    """So many a minute for each account, all its keys together; a stop is never refused."""
+
+    rate = Rate("api", 1_200, 60)
+
+    def allow_request(self, request: HttpRequest) -> bool:
+        if request.resolver_match is not None and request.resolver_match.url_name in STOP_ROUTES:
+            return True
+        return not self.rate.take(str(request.user.pk))
+
+    def wait(self) -> float:
+        return self.rate.seconds_left()
+
+
+class Json(Parser):
+    """JSON of a sensible depth. Its size is limited by Django."""
+
+    MOST_LEVELS = 64
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        try:
+            body = json.loads(request.body)
+        except RecursionError:
+            raise self._too_deep() from None
+        level = [body] if isinstance(body, dict | list) else []
+        for _ in range(self.MOST_LEVELS + 1):
+            if not level:
+                return body
+            below = [item.values() if isinstance(item, dict) else item for item in level]
+            level = [part for parts in below for part in parts if isinstance(part, dict | list)]
+        raise self._too_deep()
+
+    def _too_deep(self) -> HttpError:
+        return HttpError(400, f"The JSON is nested more than {self.MOST_LEVELS} levels deep.")
+
+
+AUTHENTICATION: list[Any] = [Bearer(), KeyHeader(), django_auth]
 
 api = NinjaAPI(
     title="graduation_backend",
     version="1",
     description="Run LangGraph graphs, watch them, and stop them.",
-    auth=[django_auth],
+    auth=AUTHENTICATION,
+    throttle=[Requests()],
+    parser=Json(),
     urls_namespace="api",
 )
 runs.api.install(api)

@@ -11,6 +11,7 @@ import dj_email_url
 from django.urls import reverse_lazy
 from kombu import Queue
 
+from graduation_backend import content_policy
 from graduation_backend.embedded_redis import embedded_redis_url
 from graduation_backend.environment import BASE_DIR, kept_secret_key, made_data_dir, read_environment
 
@@ -54,6 +55,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "graduation_backend.content_policy.ContentPolicyMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "graduation_backend.refusals.RefusalMiddleware",
 ]
@@ -128,6 +130,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+CONTENT_SECURITY_POLICY = content_policy.SITE
 if PUBLIC_URL.startswith("https://"):
     SECURE_SSL_REDIRECT = True
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -19,6 +19,7 @@ from runs.conf import runs_settings
 
 STOP_CHANNEL = "runs:stop"
 CHANGES_KEY = "runs:changes"  # the stream of what the lists of all runs show
+ACCESS_KEY = "runs:access"  # the stream of users whose permissions or sessions have changed
 
 RedisError = redis.RedisError
 

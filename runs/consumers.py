@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -36,10 +37,14 @@ Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 
 LOG_IN_FIRST, FORBIDDEN, NOT_FOUND, BAD_REQUEST, TOO_SLOW = 4401, 4403, 4404, 4400, 4408
-GOING_AWAY, TRY_LATER, SERVICE_RESTARTS, BUG = 1001, 1013, 1012, 1011
+# As 1011, 1012 and 1013, which Daphne can't send: an application has 4000 to 4999.
+BUG, SERVER_ENDS, TRY_LATER = 4011, 4012, 4013
 
 MESSAGE_BYTES = 4_096  # the longest message of a client
 WINDOW_BYTES = 1_048_576  # sent since the last heartbeat that the client has answered
+UNANSWERED_BEATS = 1.5  # how long, in heartbeats, a client may leave one unanswered
+ACCESS_SECONDS = 0.5  # Django tells of a log-out before it ends the session
+LEAVE_SECONDS = 0.1  # for Daphne to write the close, before it drops every connection
 ASK_BYTES = WINDOW_BYTES // 4  # sent since the last heartbeat, after which another one is sent
 
 
@@ -64,9 +69,11 @@ class Socket:
         self.user: Any = None
         self._sent = 0  # bytes
         self._asked_at = 0  # bytes that had been sent at the last heartbeat
-        self._beats: deque[int] = deque()  # the same for every heartbeat that is not answered yet
+        # The same, and when it was sent, for every heartbeat that is not answered yet.
+        self._beats: deque[tuple[int, float]] = deque()
         self._answered_at = 0
         self._answered = asyncio.Event()
+        self._access_changed = asyncio.Event()
 
     async def run(self) -> None:
         if (await self._receive())["type"] != "websocket.connect":
@@ -78,7 +85,8 @@ class Socket:
             await self._close(close.code, close.reason)
         except asyncio.CancelledError:
             with suppress(Exception):
-                await self._close(SERVICE_RESTARTS, "the server ends, reconnect with your cursor")
+                await self._close(SERVER_ENDS, "the server ends, reconnect with your cursor")
+                await asyncio.sleep(LEAVE_SECONDS)
             raise
         except Exception:
             logger.exception("a socket failed")
@@ -88,6 +96,7 @@ class Socket:
         self.user = await self.find_user()
         await self.check()
         feed = self._open_feed()
+        feed.on_access = self._hear_access
         tasks = [asyncio.create_task(work) for work in (self._follow(feed), self._listen(), self._beat())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -178,16 +187,23 @@ class Socket:
     async def _beat(self) -> None:
         seconds = runs_settings().socket_heartbeat_seconds
         while True:
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._access_changed.wait(), seconds)
+                await asyncio.sleep(ACCESS_SECONDS)
+            self._access_changed.clear()
             self.user = await self.find_user()
             await self.check()
-            if len(self._beats) > 1 and self._beats[0] < self._asked_at:
+            if self._beats and time.monotonic() - self._beats[0][1] > seconds * UNANSWERED_BEATS:
                 raise Close(TOO_SLOW, "heartbeats are not answered, reconnect with your cursor")
             await self._send_heartbeat()
 
+    def _hear_access(self, user_ids: Collection[str] | None) -> None:
+        if user_ids is None or str(self.user.pk) in user_ids:
+            self._access_changed.set()
+
     async def _send_heartbeat(self) -> None:
         self._asked_at = self._sent
-        self._beats.append(self._sent)
+        self._beats.append((self._sent, time.monotonic()))
         await self._send_json({"type": "heartbeat", "at": timezone.now().isoformat()})
 
     async def _send_json(self, message: dict[str, Any]) -> None:
@@ -213,7 +229,7 @@ class Socket:
         action = message.get("action") if isinstance(message, dict) else None
         if action == "alive":
             if self._beats:
-                self._answered_at = self._beats.popleft()
+                self._answered_at, _ = self._beats.popleft()
                 self._answered.set()
             return
         await self.act(action, message)

@@ -165,16 +165,22 @@ def _signal(pids: Iterable[int], number: int) -> None:
 
 def _list_children(pid: int) -> list[int]:
     # The kernel's own list is some hundred times faster than a look at every process, and so rarely too late.
-    children: list[int] = []
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/task/{thread}/children") as file:
-                children.extend(map(int, file.read().split()))
-        if children or os.path.exists(f"/proc/{pid}/task/{pid}/children"):
-            return children
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    try:
-        return [child.pid for child in psutil.Process(pid).children()]
-    except psutil.NoSuchProcess:
+    if not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
+        with suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(pid).children()]
         return []
+    # A child stands with the OS thread that forked it. When that ends, the child goes over to another, which may have
+    # been read already: a second look finds it there.
+    return list(dict.fromkeys([*_read_children(pid), *_read_children(pid)]))
+
+
+def _read_children(pid: int) -> Iterator[int]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                yield from _read_children_of_thread(pid, thread)
+
+
+def _read_children_of_thread(pid: int, thread: str) -> list[int]:
+    with open(f"/proc/{pid}/task/{thread}/children") as file:
+        return [int(child) for child in file.read().split()]

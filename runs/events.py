@@ -25,7 +25,7 @@ from uuid import UUID
 import orjson
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from runs import node_stops
@@ -40,6 +40,7 @@ from runs.states import NodeStatus, NodeStopOutcome, Status
 logger = logging.getLogger(__name__)
 
 BUFFER_LENGTH = 20_000  # events; older ones are dropped while nothing can be written
+EVENT_BYTES = 262_144  # of the data of one event; what a node writes beyond that is left out
 PLACES_LENGTH = 10_000  # runs of which the sink remembers where they belong
 RETRY_SECONDS = 1.0  # after which what the database did not take is written again
 
@@ -113,6 +114,7 @@ class EventSink:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._filled = threading.Event()
+        self._hurried = threading.Event()
         self._events: deque[Event] = deque(maxlen=BUFFER_LENGTH)
         self._messages: dict[tuple[UUID, str], dict[str, Event]] = {}  # run and namespace → message → its tokens
         self._progress: dict[UUID, Event] = {}
@@ -178,18 +180,7 @@ class EventSink:
             activity.nodes[execution.id] = execution
             if execution.finished_at is None:
                 activity.current_node = execution.node
-        data: dict[str, Any] = {
-            "execution_id": execution.id,
-            "node": execution.node,
-            "namespace": execution.namespace,
-            "attempt": execution.attempt,
-            "step": execution.step,
-            "started_at": execution.started_at,
-        }
-        if execution.finished_at is not None:
-            data["seconds"] = (execution.finished_at - execution.started_at).total_seconds()
-        if execution.error is not None:
-            data["error"] = execution.error
+        data = _node_data(execution, execution.finished_at, execution.error)
         kind = "started" if execution.finished_at is None else execution.status
         self.emit(execution.run_id, f"node.{kind}", data)
 
@@ -230,8 +221,9 @@ class EventSink:
         transaction.on_commit(tell)
 
     def stop(self, run_id: UUID, step: StopStep, **data: Any) -> None:
-        """Tell of a step of a stop. Asks no database, so it may be called anywhere."""
+        """Tell of a step of a stop, without delay. Asks no database, so it may be called anywhere."""
         self._change(run_id, "run.stop", {"step": step, **data})
+        self._hurried.set()
 
     def child(self, run_id: UUID, child_id: UUID, graph: str, key: str) -> None:
         """Tell that a run has started a child."""
@@ -242,8 +234,7 @@ class EventSink:
         with self._flushing:
             with self._lock:
                 self._filled.clear()
-                events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
-                self._messages, self._progress = {}, {}
+                events = self._take_events()
                 activities, self._activities = self._activities, {}
             if activities:
                 self._write_activities(activities)
@@ -254,10 +245,14 @@ class EventSink:
         """Write out the events alone, without the database: at the end of a process."""
         with self._flushing:
             with self._lock:
-                events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
-                self._messages, self._progress = {}, {}
+                events = self._take_events()
             if events:
                 self._write_events(events)
+
+    def _take_events(self) -> deque[Event]:
+        events, self._events = self._events, deque(maxlen=BUFFER_LENGTH)
+        self._messages, self._progress = {}, {}
+        return events
 
     def store_nodes(self, run_id: UUID) -> None:
         """Store what is buffered of one run's nodes; returns when it is written or given up."""
@@ -284,12 +279,14 @@ class EventSink:
                     self._thread.start()
 
     def _flush_for_ever(self) -> None:
-        pause = threading.Event()
         while True:
             if not self._filled.wait(timeout=RETRY_SECONDS if self._activities else 60):
                 connection.close()
-            pause.wait(runs_settings().event_flush_seconds)
             try:
+                if self._hurried.wait(runs_settings().event_flush_seconds):
+                    self._hurried.clear()
+                    self.flush_events()
+                    continue
                 close_old_connections()
                 self.flush()
             except Exception:
@@ -351,7 +348,7 @@ class EventSink:
                 "run": str(event.run_id),
                 "type": event.kind,
                 "at": event.at.isoformat(),
-                "data": orjson.dumps(event.data, default=str),
+                "data": _as_text(event.data),
             }
             pipeline.xadd(stream_key(event.run_id), entry, maxlen=settings.event_stream_length, approximate=True)
             if event.kind in CHANGES and (place := self._places.get(event.run_id)) is not None:
@@ -413,6 +410,16 @@ def _sink(_pid: int) -> EventSink:
     return made
 
 
+def _as_text(data: dict[str, Any]) -> bytes:
+    try:
+        text = orjson.dumps(data, default=str)
+    except TypeError:  # an integer of more than 64 bits, for one
+        text = json.dumps(data, default=str).encode()
+    if len(text) > EVENT_BYTES and "data" in data:
+        text = orjson.dumps({**data, "data": f"left out: {len(text)} bytes, at most {EVENT_BYTES} are told"})
+    return text
+
+
 def _flush_last(made: EventSink) -> None:
     """A command may end right after what it tells; a forked child has no part in what its parent tells."""
     if made is sink():
@@ -422,9 +429,38 @@ def _flush_last(made: EventSink) -> None:
 def end_nodes_of_lost_process(run_id: UUID, attempt: int, status: NodeStatus) -> None:
     """Close the node executions of an attempt whose process is gone and can't do it itself."""
     error = None if status is NodeStatus.CANCELLED else {"type": "WorkerLost", "message": "its process was lost"}
-    NodeExecution.objects.filter(run_id=run_id, attempt=attempt, status=NodeStatus.RUNNING).update(
-        status=status, finished_at=timezone.now(), error=error
+    end_nodes(NodeExecution.objects.filter(run_id=run_id, attempt=attempt), status, error)
+
+
+def end_nodes(nodes: QuerySet[NodeExecution], status: NodeStatus, error: dict[str, Any] | None) -> None:
+    """Close those that are running, for a process that can't, and tell it."""
+    found = list(nodes.filter(status=NodeStatus.RUNNING))
+    if not found:
+        return
+    now = timezone.now()
+    NodeExecution.objects.filter(id__in=[node.id for node in found], status=NodeStatus.RUNNING).update(
+        status=status, finished_at=now, error=error
     )
+    for node in found:
+        sink().emit(node.run_id, f"node.{status.value}", _node_data(node, now, error))
+
+
+def _node_data(
+    node: NodeActivity | NodeExecution, finished_at: datetime | None, error: dict[str, Any] | None
+) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "execution_id": node.id,
+        "node": node.node,
+        "namespace": node.namespace,
+        "attempt": node.attempt,
+        "step": node.step,
+        "started_at": node.started_at,
+    }
+    if finished_at is not None:
+        data["seconds"] = (finished_at - node.started_at).total_seconds()
+    if error is not None:
+        data["error"] = error
+    return data
 
 
 def read_events(run_id: UUID, after: str = "0", count: int = 1_000) -> list[dict[str, Any]]:

@@ -19,12 +19,13 @@ import psutil
 from django.db import transaction
 from django.utils import timezone
 
-from runs import announcements, control, dispatch, events, node_stops, pauses, receipts, registry, tokens
+from runs import announcements, events, node_stops, pauses, receipts, registry, stops, telling, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.node_tokens import NodeStopOrder
-from runs.registry import Claimant, Settled, StopRequest
+from runs.registry import Claimant, Settled
 from runs.remains import Remains
+from runs.requests import StopRequest
 from runs.runner import GraphThread, Outcome
 from runs.states import IDLE, Status, StopMode, StopSource
 from runs.tokens import StopOrder
@@ -103,11 +104,13 @@ def _execute(run_id: UUID, supervised: Supervised) -> Settled | None:
     sink.status(run.id, Status.RUNNING, attempt=run.attempt, worker=supervised.worker)
     token = tokens.CancelToken(run.id, run.attempt)
     token.on_acknowledged = partial(sink.stop, run.id, "acknowledged")
+    token.voice = voice = telling.Voice(run.id, sink)
+    telling.install_log_handler()
     token.on_critical = partial(supervised.critical, run.id)
     token.nodes.on_left = partial(supervised.node_left, run.id)
     if run.attempt > 1:
         token.nodes.expect(node_stops.list_standing(run.id, run.attempt))
-    thread = GraphThread(run, token)
+    thread = GraphThread(run, token, voice)
     with _lock:
         _running[run.id] = thread
     supervised.begun(run.id, run.attempt)
@@ -186,7 +189,7 @@ def _leave(run: Run, outcome: Outcome, remains: Remains | None) -> bool:
         status = registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions)
         if status is not None:
             events.sink().status(run.id, status, attempt=run.attempt)
-            control.wake_parents({run.id})
+            pauses.wake([run.id])
     else:
         status = pauses.give_back(run.id, run.attempt)
     if status is not None:
@@ -226,7 +229,7 @@ def _ask_for_kill(run: Run, reason: str) -> bool:
         )
         if own.only("id").first() is None:
             return False
-        control.cancel(run.id, mode=StopMode.KILL, source=StopSource.NODE, actor=run.graph, reason=reason)
+        stops.cancel(run.id, mode=StopMode.KILL, source=StopSource.NODE, actor=run.graph, reason=reason)
         return True
 
 
@@ -234,19 +237,10 @@ def announce(settled: Settled) -> None:
     """Tell everybody who waits for it that a run has ended."""
     announcements.tell_settled(settled)
     if settled.status is Status.FAILED:
-        stop_children(settled.run_id)
+        request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed")
+        stops.stop_children(Run.objects.filter(parent_id=settled.run_id), request)
     if settled.parent_id is not None:
-        control.wake_parents({settled.parent_id})
-
-
-def stop_children(run_id: UUID) -> None:
-    """Nobody will read the results of a failed run's children any more."""
-    children = Run.objects.filter(parent_id=run_id, on_parent_stop="cancel").values_list("id", flat=True)
-    request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed")
-    stopped = registry.request_stop(list(children), request)
-    announcements.tell_stop(stopped, request)
-    executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
-    dispatch.ring_stops(executing, request.reason)
+        pauses.wake([settled.parent_id])
 
 
 def _as_datetime(seconds: float | None) -> datetime | None:

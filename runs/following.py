@@ -13,7 +13,7 @@ import logging
 import re
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import redis.asyncio
 
-from runs.connections import RedisError, async_redis
+from runs.connections import ACCESS_KEY, RedisError, async_redis
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class Follower:
         self._streams: dict[str, Stream] = {}
         self._mark = _new_mark()  # a stream that wakes the reader, and proves Redis' memory
         self._mark_position: Position = START
+        self._access_position: Position = START
         self._commands: redis.asyncio.Redis | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._waking: asyncio.Task[None] | None = None
@@ -183,6 +184,9 @@ class Follower:
             try:
                 await self._check_memory(client)
                 await self._check_positions(client)
+                newest: Any = await client.xrevrange(ACCESS_KEY, count=1)
+                self._access_position = parse_cursor(newest[0][0].decode()) if newest else START
+                self._tell_access(None)
                 pause = 0.1
                 while True:
                     await self._read(client)
@@ -201,6 +205,7 @@ class Follower:
         loop = asyncio.get_running_loop()
         asked: dict[Any, Any] = {key: as_cursor(stream.position) for key, stream in self._streams.items()}
         asked[self._mark] = as_cursor(self._mark_position)
+        asked[ACCESS_KEY] = as_cursor(self._access_position)
         began = loop.time()
         answer: Any = await client.xread(asked, count=PAGE, block=int(BLOCK_SECONDS * 1_000))
         if loop.time() - began > BLOCK_SECONDS * 2:
@@ -210,8 +215,17 @@ class Follower:
             key = raw_key.decode()
             if key == self._mark:
                 self._mark_position = parse_cursor(rows[-1][0].decode())
+            elif key == ACCESS_KEY:
+                self._access_position = parse_cursor(rows[-1][0].decode())
+                self._tell_access({fields[b"user"].decode() for _, fields in rows})
             elif stream := self._streams.get(key):
                 self._hand_out(stream, rows)
+
+    def _tell_access(self, user_ids: Collection[str] | None) -> None:
+        """The rights of these users may have changed; None is anybody's, because nobody has listened until now."""
+        for stream in self._streams.values():
+            for feed in stream.feeds:
+                feed.on_access(user_ids)
 
     def _hand_out(self, stream: Stream, rows: Any) -> None:
         entries = [entry for row in rows if (entry := read_entry(row)).position > stream.position]
@@ -269,6 +283,8 @@ class Feed:
         self._queue: deque[Entry] = deque()
         self._length = length
         self._filled = asyncio.Event()
+        # Told of users whose permissions or sessions may have changed; None is anybody.
+        self.on_access: Callable[[Collection[str] | None], None] = lambda user_ids: None
         self._follower = follower()
 
     @property
@@ -373,7 +389,7 @@ def read_entry(row: Any) -> Entry:
     """One entry as the message that every subscriber gets; its data are JSON already, and are not read."""
     raw_cursor, fields = row
     cursor, kind = raw_cursor.decode(), fields[b"type"].decode()
-    run_id, at, data = fields[b"run"].decode(), fields[b"at"].decode(), fields[b"data"].decode()
+    run_id, at, data = fields.get(b"run", b"").decode(), fields[b"at"].decode(), fields[b"data"].decode()
     text = f'{{"cursor":"{cursor}","run_id":"{run_id}","type":"{kind}","at":"{at}","data":{data}}}'
     return Entry(parse_cursor(cursor), kind, text, fields.get(b"owner", b"").decode())
 
@@ -382,7 +398,7 @@ def _new_mark() -> str:
     return f"runs:follower:{uuid.uuid4().hex}"
 
 
-async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait for their ends.
 
     Source: `asyncio.wait_for`, with which redis-py reads, swallows a cancel that comes together with its result

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
-from runs.errors import InputRefused
+from runs.errors import InputRefused, RunNotFound
 
 LONGEST_SECONDS = 86_400.0
 
@@ -26,3 +27,21 @@ def checked_seconds(name: str, value: float | None, *, longest: float = LONGEST_
     if value is not None and not (is_number and 0 <= value <= longest):
         raise InputRefused(f"{name} is {value!r}, allowed is 0 to {longest:.0f}")
     return value
+
+
+def find_uuid(text: UUID | str) -> UUID | None:
+    try:
+        return text if isinstance(text, UUID) else UUID(text)
+    except ValueError:
+        return None
+
+
+def checked_run_id(run_id: UUID | str) -> UUID:
+    """
+    Raises:
+        RunNotFound: it is no UUID, so there is no such run.
+    """
+    found = find_uuid(run_id)
+    if found is None:
+        raise RunNotFound(run_id)
+    return found

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from runs import announcements, dispatch, events, node_stops, registry
+from runs import dispatch, events, node_stops, stops
 from runs.errors import (
     NodeAmbiguous,
     NodeNotFound,
@@ -21,11 +21,11 @@ from runs.errors import (
     RunIsStopping,
     RunNotFound,
 )
-from runs.inputs import checked_choice, checked_seconds, checked_text
+from runs.inputs import checked_run_id
 from runs.models import NodeExecution, NodeStop, Run
 from runs.node_stops import NodeStopRequest
-from runs.registry import StopRequest
-from runs.states import NodeStatus, OnParentStop, Status, StopMode, StopSource
+from runs.requests import StopRequest
+from runs.states import NodeStatus, Status, StopMode, StopSource
 from runs.words import node_path
 
 
@@ -59,40 +59,27 @@ def cancel_node(
         NodeNotFound, NodeNotRunning, NodeNotStoppable.
         NodeAmbiguous: the name stands for several executions; it names their ids.
     """
-    mode = StopMode(checked_choice("mode", mode, StopMode.values))
-    asked_source = StopSource(checked_choice("source", source, StopSource.values))
-    times = StopRequest(
-        mode,
-        asked_source,
-        actor or (str(by) if by else ""),
-        checked_text("reason", reason, 2_000),
-        checked_seconds("grace_seconds", grace_seconds),
-        by.pk if by else None,
-        checked_seconds("interrupt_after_seconds", interrupt_after_seconds),
-    )
+    times = stops.stop_request(by, actor, source, reason, mode, grace_seconds, interrupt_after_seconds)
     with transaction.atomic():
         run = _lock(run_id)
         found = _find(run, str(node))
         if len(found) > 1 and not every:
             raise NodeAmbiguous(run.id, str(node), [execution.id for execution in found])
         plan = times.schedule(timezone.now(), run.grace_seconds, run.interrupt_after_seconds)
-        request = NodeStopRequest(mode, asked_source, times.actor, times.reason, plan, times.by_id)
-        stops = node_stops.request(found, request)
-        for stop in stops:
-            stop_children(run.id, stop.namespace, times)
+        request = NodeStopRequest(times.mode, times.source, times.actor, times.reason, plan, times.by_id)
+        requested = node_stops.request(found, request)
+        for stop in requested:
+            _stop_children(run.id, stop.namespace, times)
     transaction.on_commit(dispatch.ring_look)
     for execution in found:
-        data = {"execution_id": execution.id, "node": execution.node, "reason": reason, "mode": mode.value}
+        data = {"execution_id": execution.id, "node": execution.node, "reason": reason, "mode": times.mode.value}
         transaction.on_commit(partial(events.sink().emit, run.id, "node.stop", data))
-    return stops
+    return requested
 
 
 def _lock(run_id: UUID | str) -> Run:
     """The run, whose row keeps its own stop from coming in between."""
-    try:
-        key = run_id if isinstance(run_id, UUID) else UUID(run_id)
-    except ValueError:
-        raise RunNotFound(run_id) from None
+    key = checked_run_id(run_id)
     columns = ("id", "status", "attempt", "stop_requested_at", "grace_seconds", "interrupt_after_seconds")
     run = Run.objects.select_for_update(no_key=True).only(*columns).filter(id=key).first()
     if run is None:
@@ -129,22 +116,18 @@ def _is_named(execution: NodeExecution, node: str) -> bool:
     return node in (str(execution.id), execution.node, node_path(execution.namespace, execution.node))
 
 
-def stop_children(run_id: UUID, namespace: str, request: StopRequest) -> None:
-    """Ask the children that a node has spawned, or a node inside it, to stop: nobody will read their results."""
-    spawned = Q(child_key__startswith=f"{namespace}:") | Q(child_key__startswith=f"{namespace}|")
-    ids = Run.objects.filter(spawned, parent_id=run_id, on_parent_stop=OnParentStop.CANCEL).values_list("id", flat=True)
-    reason = "the node that started it was stopped" + (f": {request.reason}" if request.reason else "")
-    asked = StopRequest(request.mode, StopSource.PARENT, request.actor, reason, None, request.by_id)
-    stopped = registry.request_stop(list(ids), asked)
-    executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
-    transaction.on_commit(partial(dispatch.ring_stops, executing, reason))
-    announcements.tell_stop(stopped, asked)
-
-
 def stop_children_of(stop: NodeStop) -> None:
     """Those too that the node has spawned between its stop and its end."""
     request = StopRequest(StopMode(stop.mode), StopSource.PARENT, stop.actor, stop.reason, None, stop.by_id)
-    stop_children(stop.run_id, stop.namespace, request)
+    _stop_children(stop.run_id, stop.namespace, request)
+
+
+def _stop_children(run_id: UUID, namespace: str, request: StopRequest) -> None:
+    """Ask the children that a node has spawned, or a node inside it, to stop: nobody will read their results."""
+    spawned = Q(child_key__startswith=f"{namespace}:") | Q(child_key__startswith=f"{namespace}|")
+    reason = "the node that started it was stopped" + (f": {request.reason}" if request.reason else "")
+    asked = StopRequest(request.mode, StopSource.PARENT, request.actor, reason, None, request.by_id)
+    stops.stop_children(Run.objects.filter(spawned, parent_id=run_id), asked)
 
 
 def list_stops(execution_ids: Sequence[UUID]) -> list[NodeStop]:
@@ -152,6 +135,6 @@ def list_stops(execution_ids: Sequence[UUID]) -> list[NodeStop]:
     return list(NodeStop.objects.select_related("execution").filter(pk__in=execution_ids))
 
 
-def is_over(stops: Sequence[NodeStop]) -> bool:
+def is_over(asked: Sequence[NodeStop]) -> bool:
     """Whether it is known of all of them what became of them."""
-    return not NodeStop.objects.filter(pk__in=[stop.pk for stop in stops], outcome="").exists()
+    return not NodeStop.objects.filter(pk__in=[stop.pk for stop in asked], outcome="").exists()

@@ -1,4 +1,4 @@
-"""Pause and resume, and how a run that has left its process without an end goes on. `control` is the way in.
+"""Pause and resume, and how a run that has left its process without an end goes on. `control` offers the use cases.
 
 A pause is no stop: a running graph drains, which means that it leaves at its next step boundary with a checkpoint and
 no node is cut. A stop that comes meanwhile wins, and so does an end by itself.
@@ -12,11 +12,14 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 
-from runs import dispatch, events, registry
-from runs.registry import PauseRequest
-from runs.states import PAUSING, Status
+from runs import dispatch, events, queries, registry
+from runs.errors import RunAlreadyEnded, RunIsStopping, RunNotPaused
+from runs.inputs import checked_choice, checked_text
+from runs.requests import PauseRequest
+from runs.states import PAUSING, Status, StopSource
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,52 @@ class ResumeResult:
     withdrawn: list[UUID] = field(default_factory=list)
 
 
-def pause_runs(run_ids: Sequence[UUID], request: PauseRequest) -> PauseResult:
-    """Ask these runs to pause; what is stopping, has ended or was asked before is left alone."""
+def pause(
+    run_id: UUID | str,
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    cascade: bool = True,
+) -> PauseResult:
+    """Ask a run, and by default everything below it, to pause. Returns at once.
+
+    What is queued or waiting is paused on the spot. What runs leaves at its next step boundary: no node is cut. If it
+    ends before that, that outcome stands. Asked again, the first reason stays.
+
+    Raises:
+        RunNotFound, InputRefused.
+        RunAlreadyEnded, RunIsStopping: nothing was changed.
+    """
+    run = queries.get(run_id)
+    result = pause_runs([run.id], by=by, actor=actor, source=source, reason=reason, cascade=cascade)
+    if run.id not in result.reached:
+        run.refresh_from_db()
+        if run.is_terminal:
+            raise RunAlreadyEnded(run.id, run.status)
+        if run.is_stopping:
+            raise RunIsStopping(run.id)
+    return result
+
+
+def pause_runs(
+    run_ids: Sequence[UUID],
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    cascade: bool = True,
+) -> PauseResult:
+    """Ask all these runs to pause; see `pause`. What has ended or is stopping is left alone."""
+    request = PauseRequest(
+        source=StopSource(checked_choice("source", source, StopSource.values)),
+        actor=actor or (str(by) if by else ""),
+        reason=checked_text("reason", reason, 2_000),
+        cascades=cascade,
+        by_id=by.pk if by else None,
+    )
     reached = [item for part in _parts(run_ids) for item in registry.request_pause(part, request)]
     settled = [item.run_id for item in reached if item.status is Status.PAUSED]
     if len(settled) < len(reached):
@@ -46,6 +93,23 @@ def pause_runs(run_ids: Sequence[UUID], request: PauseRequest) -> PauseResult:
         displayed = PAUSING if item.status is Status.RUNNING else ""
         events.sink().status(item.run_id, item.status, displayed=displayed)
     return PauseResult([item.run_id for item in reached], settled)
+
+
+def resume(run_id: UUID | str, *, cascade: bool = True) -> ResumeResult:
+    """Let a paused run go on from its last checkpoint, and by default everything below it that is paused.
+
+    One that is still pausing goes on, too: its pause is withdrawn.
+
+    Raises:
+        RunNotFound.
+        RunNotPaused: nothing was changed.
+    """
+    run = queries.get(run_id)
+    result = resume_runs([run.id], cascade=cascade)
+    if run.id not in {*result.resumed, *result.withdrawn}:
+        run.refresh_from_db()
+        raise RunNotPaused(run.id, run.display_status)
+    return result
 
 
 def resume_runs(run_ids: Sequence[UUID], *, cascade: bool = True) -> ResumeResult:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from runs import control, dispatch, events, executions, leases, node_stops, pauses, registry, remains
+from runs import dispatch, events, executions, leases, node_stops, pauses, registry, remains, stops
 from runs.conf import runs_settings
 from runs.errors import RunAlreadyEnded
 from runs.models import Run
@@ -27,7 +27,7 @@ def reap(*, has_free_slot: bool) -> None:
         remains.kill_orphans([run.id for run in expired])  # before another attempt carries the same mark
     for run in expired:
         recover(run)
-    control.wake_parents(set(registry.list_forgotten_waiters()))
+    pauses.wake(registry.list_forgotten_waiters())
     node_stops.close_forgotten()
     stop_overdue()
     if has_free_slot:
@@ -71,7 +71,7 @@ def stop_overdue() -> None:
         if run.started_at and run.max_seconds and now >= run.started_at + timedelta(seconds=run.max_seconds):
             reason = f"it was not over after its limit of {run.max_seconds:g} s"
             with suppress(RunAlreadyEnded):
-                control.cancel(run.id, actor=run.graph, source=StopSource.LIMIT, reason=reason)
+                stops.cancel(run.id, actor=run.graph, source=StopSource.LIMIT, reason=reason)
             logger.warning("run %s of graph %s is stopped: %s", run.id, run.graph, reason)
 
 

@@ -12,7 +12,7 @@ from runs.models import NodeExecution, NodeStop, Run, StopReceipt
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """Times are ISO 8601 in UTC; `idle_seconds` is the time since the last sign of life, None once it ended."""
+    """All of one run; see `summary_as_json`."""
     return {
         **summary_as_json(run),
         "input": run.input,
@@ -23,7 +23,10 @@ def as_json(run: Run) -> dict[str, Any]:
 
 
 def summary_as_json(run: Run) -> dict[str, Any]:
-    """The same without what may be large."""
+    """A run without its `queries.LARGE_FIELDS`, for lists: it needs the run's row and its owner's, and nothing else.
+
+    Times are ISO 8601 in UTC; `idle_seconds` is the time since the last sign of life, None once it ended.
+    """
     return {
         "id": str(run.id),
         "graph": run.graph,

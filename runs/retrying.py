@@ -16,7 +16,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from runs import catalog, dispatch, draining, events, lineage, registry
-from runs.errors import AlreadyRetried, InputRefused, RetryRefused, RunNotFound, ThreadBusy
+from runs.errors import AlreadyRetried, RetryRefused, RunNotFound, ThreadBusy
+from runs.inputs import checked_run_id, checked_text
 from runs.models import Run, new_run_id
 from runs.signals import run_retried
 from runs.states import ACTIVE, Status
@@ -52,9 +53,8 @@ def retry(
     Race: the old run's row is locked, and it can be retried once; of two calls one is refused.
     """
     draining.refuse_new_runs()
-    if len(reason) > 2_000 or "\x00" in reason:
-        raise InputRefused(f"reason has {len(reason)} characters, allowed are 2000 without NUL")
-    key = _as_uuid(run_id)
+    checked_text("reason", reason, 2_000)
+    key = checked_run_id(run_id)
     with transaction.atomic():
         old = Run.objects.select_for_update(no_key=True).filter(id=key).first()
         if old is None:
@@ -197,10 +197,3 @@ def _tell(new: Run, old: Run) -> None:
     sink.status(new.id, Status.QUEUED, attempt=0)
     sink.emit(old.id, "run.retried", {"run_id": str(new.id), "from_start": new.retry_from_start})
     dispatch.ring_one(new)
-
-
-def _as_uuid(run_id: UUID | str) -> UUID:
-    try:
-        return run_id if isinstance(run_id, UUID) else UUID(run_id)
-    except ValueError:
-        raise RunNotFound(run_id) from None

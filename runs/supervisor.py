@@ -1,8 +1,8 @@
 """Lives in each worker's MainProcess, outside the processes that run graphs: delivers stops, kills what does not
 stop in time, renews leases, reports the worker's heartbeat, and reaps.
 
-One thread does it all, woken by doorbells (Redis, through a second thread), by the children's messages and by the
-clock. It keeps its own table of what runs where; Celery's is not reliable enough.
+One thread does it all, woken by doorbells, by the children's messages and by the clock. It keeps its own table of
+what runs where; Celery's is not reliable enough.
 """
 
 from __future__ import annotations
@@ -17,21 +17,18 @@ import subprocess
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseError
-from django.db import connections
 from django.db.models import Q
 from django.utils import timezone
 
-from runs import connections as redis_connections
 from runs import (
-    control,
     events,
     evidence,
     executions,
@@ -39,43 +36,29 @@ from runs import (
     killing,
     leases,
     pauses,
+    queries,
     reaper,
     receipts,
     registry,
     remains,
+    stops,
 )
 from runs.conf import runs_settings
 from runs.deadlines import Clocks
+from runs.doorbells import Doorbells
+from runs.forking import database
 from runs.ladder import Rung, Schedule, next_change_at, rung_due, sooner
 from runs.links import MESSAGE_BYTES, Inbox, LocalLink, encode_order
 from runs.models import NodeStop, Run, Worker
 from runs.node_supervision import NodeSupervision, record_kill
 from runs.node_tokens import NodeStopOrder
-from runs.registry import StopRequest
+from runs.requests import StopRequest
 from runs.states import NodeStatus, OnShutdown, Status, StopMode, StopSource
 from runs.tokens import StopOrder
 
 logger = logging.getLogger(__name__)
 
 EARLY_LENGTH = 1_000  # doorbells remembered for runs that have not begun here; the poll finds what is forgotten
-
-# Held while this process has a database connection open, and taken by every fork: a child never inherits a SQLite
-# connection, whose file locks it would break.
-_fork_gate = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_fork_gate.acquire, after_in_parent=_fork_gate.release, after_in_child=_fork_gate.release
-    )
-
-
-@contextmanager
-def database() -> Iterator[None]:
-    """A stretch of database work in a process that forks."""
-    with _fork_gate:
-        try:
-            yield
-        finally:
-            connections.close_all()
 
 
 @dataclass
@@ -104,14 +87,13 @@ class Supervisor:
         self.plans: dict[UUID, Schedule] = {}  # of the runs here that are stopping
         self.interrupted: dict[UUID, int] = {}  # run id → attempt that was told to interrupt
         self.drained: dict[UUID, int] = {}  # run id → attempt that was told to drain
+        self._ending: set[UUID] = set()  # runs that are being killed, until that is written down
         self._killed: set[UUID] = set()  # runs whose process was killed here, until Celery tells of it
         self.handover: Schedule | None = None  # of a shutdown that keeps the runs: when what is left is killed
         self.nodes = NodeSupervision(self._send, self._critical_until, self.plans.__contains__)
         self._early: OrderedDict[UUID, str] = OrderedDict()
         self.selector = selectors.DefaultSelector()
-        self._bell_out, self._bell_in = socket.socketpair()
-        self._rung: list[tuple[list[UUID], str]] = []
-        self._lock = threading.Lock()
+        self.bells = Doorbells()
         self._shutdown_asked = threading.Event()
         self._shut_down: set[UUID] | None = None  # the runs that the shutdown has stopped
         self._kill_all = threading.Event()
@@ -126,12 +108,12 @@ class Supervisor:
 
     def start(self, celery_worker: Any) -> None:
         self.celery_worker = celery_worker
-        self.selector.register(self._bell_out, selectors.EVENT_READ, self._on_bell)
+        self.selector.register(self.bells.bell, selectors.EVENT_READ, self._on_bell)
         if isinstance(self.link, Inbox):
             self.selector.register(self.link.receiver, selectors.EVENT_READ, self._on_message)
             self._guard = guard.start(self.link.deadlines)
         threading.Thread(target=self._run, name="runs-supervisor", daemon=True).start()
-        threading.Thread(target=self._listen, name="runs-doorbells", daemon=True).start()
+        self.bells.start()
 
     def begin_shutdown(self, *, by_hand: bool = False) -> None:
         """Stop every run of this worker, or hand them over; asked again `by_hand`, kill what is left. Called in signal
@@ -140,15 +122,15 @@ class Supervisor:
             self._kill_all.set()
         self.link.stopping.set()
         self._shutdown_asked.set()
-        self._ring()
+        self.bells.ring()
 
     def kill_everything(self, timeout_seconds: float = 3.0) -> None:
-        """The second signal: kill what still runs, and wait until it is gone."""
+        """The second signal: kill what still runs, and wait until it is gone and settled."""
         self.begin_shutdown()
         self._kill_all.set()
-        self._ring()
+        self.bells.ring()
         ends = time.monotonic() + timeout_seconds
-        while self._table() and time.monotonic() < ends:
+        while (self._table() or self._ending) and time.monotonic() < ends:
             time.sleep(0.02)
 
     def has_killed(self, run_id: UUID) -> bool:
@@ -196,11 +178,8 @@ class Supervisor:
         for stop in self.nodes.climb():
             self._kill_for_node(stop)
 
-    def _on_bell(self, bell: socket.socket) -> None:
-        bell.recv(MESSAGE_BYTES)
-        with self._lock:
-            rung, self._rung = self._rung, []
-        for run_ids, reason in rung:
+    def _on_bell(self, _: socket.socket) -> None:
+        for run_ids, reason in self.bells.answer():
             for run_id in run_ids:
                 # The truth is read below; the graph is told before, because the message is enough for that.
                 self._tell(run_id, reason)
@@ -279,6 +258,10 @@ class Supervisor:
             return dict(self.link.table)
         return {child.run_id: child.attempt for child in list(self.children.values()) if child.run_id}
 
+    def _child_of(self, run_id: UUID) -> Child | None:
+        """The process that executes a run; a thread pool has none."""
+        return next((child for child in self.children.values() if child.run_id == run_id), None)
+
     def _forget(self, run_id: UUID) -> None:
         self.delivered.pop(run_id, None)
         self.plans.pop(run_id, None)
@@ -298,7 +281,7 @@ class Supervisor:
                 id__in=table,
                 worker=self.worker_id,
                 status=Status.RUNNING,
-            ).defer(*control.LARGE_FIELDS)
+            ).defer(*queries.LARGE_FIELDS)
             stopping = [run for run in asked if run.is_stopping]
             for run in asked:
                 if run.is_pausing:
@@ -337,7 +320,7 @@ class Supervisor:
     def _send(self, order: StopOrder | NodeStopOrder) -> bool:
         if isinstance(self.link, LocalLink):
             return executions.deliver(order)
-        child = next((child for child in self.children.values() if child.run_id == order.run_id), None)
+        child = self._child_of(order.run_id)
         if child is not None:
             child.orders.sendall(encode_order(order))
         return child is not None
@@ -363,7 +346,8 @@ class Supervisor:
         if isinstance(self.link, LocalLink):
             until = self.link.critical_until.get(run_id)
         else:
-            until = next((child.critical_until for child in self.children.values() if child.run_id == run_id), None)
+            child = self._child_of(run_id)
+            until = child.critical_until if child else None
         return None if until is None else datetime.fromtimestamp(until, UTC)
 
     def _climb(self) -> None:
@@ -375,7 +359,11 @@ class Supervisor:
             if self._kill_all.is_set():
                 due = Rung.KILL
             if due is Rung.KILL:
-                self._kill(run_id)
+                self._ending.add(run_id)
+                try:
+                    self._kill(run_id)
+                finally:
+                    self._ending.discard(run_id)
             elif due is Rung.INTERRUPT and self.interrupted.get(run_id) != attempt:
                 logger.info("run %s did not come to a boundary in time, it is interrupted", run_id)
                 if self._send(StopOrder(run_id, attempt, "interrupted", rung=Rung.INTERRUPT)):
@@ -383,7 +371,7 @@ class Supervisor:
                     events.sink().stop(run_id, "interrupting", rung=Rung.INTERRUPT.value)
 
     def _kill(self, run_id: UUID) -> None:
-        child = next((child for child in self.children.values() if child.run_id == run_id), None)
+        child = self._child_of(run_id)
         is_kept = self.handover is not None and run_id not in self.plans  # until the database says otherwise
         if child is None:
             # A thread pool has no process to kill; raising inside the nodes is the most that can be done.
@@ -439,7 +427,7 @@ class Supervisor:
 
     def _kill_for_node(self, stop: NodeStop) -> None:
         """One node does not leave: its process is ended, and its run goes on in another."""
-        child = next((child for child in self.children.values() if child.run_id == stop.run_id), None)
+        child = self._child_of(stop.run_id)
         if child is None:
             self.nodes.interrupt(stop)
             return
@@ -457,7 +445,7 @@ class Supervisor:
 
     def _take_evidence(self, run_id: UUID) -> None:
         """Write down what the run's process is doing. A failure here must not save it from a kill."""
-        child = next((child for child in self.children.values() if child.run_id == run_id), None)
+        child = self._child_of(run_id)
         pid = child.pid if child else os.getpid()
         try:
             stacks = evidence.read_stacks(child.pid, child.stacks) if child else evidence.stacks_here()
@@ -488,7 +476,7 @@ class Supervisor:
         grace = 0.0 if self._kill_all.is_set() else runs_settings().grace_seconds
         request = StopRequest(StopMode.CANCEL, StopSource.SHUTDOWN, self.hostname, "the worker is shutting down", grace)
         with database():
-            control.stop_runs(sorted(table - (self._shut_down or set())), request)
+            stops.stop_runs(sorted(table - (self._shut_down or set())), request)
             Worker.objects.filter(id=self.worker_id).update(is_stopping=True)
         self._shut_down = table | (self._shut_down or set())
         self._next_poll = 0.0
@@ -567,28 +555,3 @@ class Supervisor:
 
         busy = max(len(table), len(state.active_requests))
         return not self._shutdown_asked.is_set() and busy < self.celery_worker.concurrency
-
-    # --- doorbells ---
-
-    def _ring(self) -> None:
-        self._bell_in.send(b"!")
-
-    def _listen(self) -> None:
-        """Wait for doorbells for ever; while Redis is away the supervisor polls the database."""
-        pause = 0.1
-        while True:
-            try:
-                pubsub = redis_connections.subscriber()
-                self._ring()  # what was rung before the subscription is found by looking
-                pause = 0.1
-                for message in pubsub.listen():  # type: ignore[no-untyped-call]
-                    body = json.loads(message["data"])
-                    with self._lock:
-                        self._rung.append(([UUID(run_id) for run_id in body["runs"]], body["reason"]))
-                    self._ring()
-            except (redis_connections.RedisError, OSError) as error:
-                logger.warning("doorbells are away, stops are found by polling: %s", error)
-            except (ValueError, KeyError, TypeError):
-                logger.exception("a doorbell could not be read")
-            time.sleep(pause)
-            pause = min(pause * 2, 2.0)

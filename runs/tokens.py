@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from runs import node_tokens
@@ -49,6 +49,14 @@ class CriticalSection:
     ended_at: float | None = None
 
 
+class Voice(Protocol):
+    """Takes what a run says while it is executed; see `telling`."""
+
+    def custom(self, namespace: str, value: Any) -> None: ...
+
+    def log(self, level: str, logger: str, message: str) -> None: ...
+
+
 class CancelToken:
     """Tells one attempt whether it must stop.
 
@@ -74,8 +82,7 @@ class CancelToken:
         self.on_critical: Callable[[float | None], None] = lambda until: None
         # Told when a boundary has raised for the first time; `executions` tells it the watchers.
         self.on_acknowledged: Callable[[], None] = lambda: None
-        # What a node gives to LangGraph's stream writer: the node's namespace and the value.
-        self.on_custom: Callable[[str, Any], None] | None = None
+        self.voice: Voice | None = None  # what the run says is told to it
 
     def request(self, reason: str) -> None:
         """Make every boundary raise from now on. A second request changes nothing."""
@@ -239,6 +246,11 @@ _in_critical: ContextVar[bool] = ContextVar("runs_in_critical", default=False)
 def find_token() -> CancelToken | None:
     """The token of the run whose node is asking; None outside any run."""
     return _current.get() or _only
+
+
+def find_own_token() -> CancelToken | None:
+    """The token of the calling context itself, for those to whom a guess is not enough."""
+    return _current.get()
 
 
 def enter(token: CancelToken, *, alone: bool) -> None:

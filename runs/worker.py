@@ -34,6 +34,7 @@ def install(app: Celery) -> None:
     app.steps["worker"].add(SupervisorStep)
     signals.worker_init.connect(_open_link, weak=False)
     signals.worker_process_init.connect(_join_pool, weak=False)
+    signals.worker_process_shutdown.connect(_tell_last, weak=False)
     signals.task_prerun.connect(_renew_connections, weak=False)
     signals.worker_shutting_down.connect(_begin_shutdown, weak=False)
     signals.worker_shutdown.connect(_retire, weak=False)
@@ -114,6 +115,13 @@ def _join_pool(**_: Any) -> None:
     _link = ChildLink(_inbox, own.index)
 
 
+def _tell_last(**_: Any) -> None:
+    """In a prefork child that ends in good order: what its last run said may still wait to be written."""
+    from runs import events
+
+    events.sink().flush()
+
+
 def _renew_connections(**_: Any) -> None:
     from django.db import close_old_connections
 
@@ -136,7 +144,7 @@ def _stop_revoked(request: Any = None, **_: Any) -> None:
     """A run that somebody revoked through Celery itself is stopped, rather than rung for again."""
     if _supervisor is None or request is None:
         return
-    from runs.supervisor import database
+    from runs.forking import database
 
     def stop() -> None:
         from runs import control, errors

@@ -22,9 +22,12 @@ from runs import control
 from runs.models import Run
 from tests.environment import ROOT
 
+PATIENCE = 3  # every limit is one of an idle machine; a busy one gets so many times that
+
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
-    """Wait until the condition is true and return its value; fail with `what` after `seconds`."""
+    """Wait until the condition is true and return its value; fail with `what` after `PATIENCE` times `seconds`."""
+    seconds *= PATIENCE
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         value = condition()

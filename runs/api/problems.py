@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
 import orjson
+from asgiref.sync import iscoroutinefunction
 from django.core.exceptions import RequestDataTooBig
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, URLResolver, re_path
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
@@ -58,6 +64,50 @@ def install(api: NinjaAPI) -> None:
     api.add_exception_handler(Exception, _of_bug)
 
 
+def urls(api: NinjaAPI) -> tuple[list[URLPattern | URLResolver], str, str]:
+    """The API's addresses for a project's `path`, with problems also for what django-ninja itself answers in plain
+    text: a method that an address does not take, and an address that there is not."""
+    patterns, app_name, namespace = api.urls
+    telling: list[URLPattern | URLResolver] = [
+        URLPattern(one.pattern, _telling(one.callback), one.default_args, one.name)
+        if isinstance(one, URLPattern)
+        else one
+        for one in patterns
+    ]
+    return [*telling, re_path(r"", _nowhere)], app_name, namespace
+
+
+def _telling(view: Callable[..., Any]) -> Callable[..., Any]:
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def answer_later(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            return _of_method(request, await view(request, *args, **kwargs))
+
+        return answer_later
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return _of_method(request, view(request, *args, **kwargs))
+
+    return answer
+
+
+def _of_method(request: HttpRequest, answer: HttpResponseBase) -> HttpResponseBase:
+    if not isinstance(answer, HttpResponseNotAllowed):
+        return answer
+    allowed = ", ".join(sorted(answer["Allow"].split(", ")))
+    detail = f"{request.method} is not taken here, but {allowed}."
+    told = problem(HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+    told["Allow"] = allowed
+    return told
+
+
+@csrf_exempt
+def _nowhere(request: HttpRequest) -> HttpResponse:
+    return problem(HTTPStatus.NOT_FOUND, "not-found", "There is no such address; see /api/docs.")
+
+
 def _of_engine(request: HttpRequest, error: Any) -> HttpResponse:
     code = next(code for known, code in CODES if isinstance(error, known))
     members = {name: value for name in ("run_id", "status", "thread_id") if (value := getattr(error, name, None))}
@@ -84,7 +134,10 @@ def _of_authentication(request: HttpRequest, error: Any) -> HttpResponse:
 
 def _of_http(request: HttpRequest, error: Any) -> HttpResponse:
     status = HTTPStatus(error.status_code)
-    return problem(status, _kebab(status.phrase), str(error))
+    # Ninja tells only that the body can't be parsed; what it says is behind it.
+    cause = error.__cause__
+    detail = f"The body is no JSON: {cause}" if isinstance(cause, ValueError) else str(cause or error)
+    return problem(status, _kebab(status.phrase), detail)
 
 
 def _of_missing(request: HttpRequest, error: Any) -> HttpResponse:

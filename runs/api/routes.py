@@ -16,7 +16,7 @@ from ninja.params.functions import Header, Query
 from runs import catalog, control, policy, receipts, representation
 from runs.api import schemas
 from runs.errors import RunAlreadyEnded, RunNotFound, WaitTimedOut
-from runs.models import Run
+from runs.models import Run, new_run_id
 from runs.states import ACTIVE, StopMode, StopSource
 from runs.states import Status as RunStatus
 
@@ -50,10 +50,7 @@ def start(
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Start a run. The same `Idempotency-Key` gives the same run, with 200 instead of 201."""
-    known = (
-        idempotency_key is not None
-        and Run.objects.filter(owner_id=request.user.pk, idempotency_key=idempotency_key).exists()
-    )
+    new_id = new_run_id()
     run = control.submit(
         graph,
         body.input,
@@ -65,9 +62,10 @@ def start(
         grace_seconds=body.grace_seconds,
         interrupt_after_seconds=body.interrupt_after_seconds,
         max_seconds=body.max_seconds,
+        run_id=new_id,
     )
     response["Location"] = f"{request.path_info.partition('/graphs/')[0]}/runs/{run.id}"
-    return Status(200 if known else 201, representation.as_json(control.get(run.id)))
+    return Status(201 if run.id == new_id else 200, representation.as_json(control.get(run.id)))
 
 
 # --- stopping many ------------------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ def list_runs(
     limit: Limit = PAGE_SIZE,
 ) -> Any:
     """The runs that the caller may see, the newest first."""
-    runs = policy.visible_runs(request.user).select_related("owner")
+    runs = control.slimmed(policy.visible_runs(request.user))
     if status:
         runs = runs.filter(control.displayed_as(status))
     if graph is not None:
@@ -112,7 +110,7 @@ def list_runs(
         runs = runs.filter(id__lt=cursor)
     found = list(runs.order_by("-id")[: limit + 1])
     return {
-        "items": [representation.as_json(run) for run in found[:limit]],
+        "items": [representation.summary_as_json(run) for run in found[:limit]],
         "next": str(found[limit - 1].id) if len(found) > limit else None,
     }
 
@@ -133,7 +131,7 @@ def get_run(request: HttpRequest, run_id: UUID, response: HttpResponse) -> Any:
 def get_tree(request: HttpRequest, run_id: UUID) -> Any:
     """A run and everything below it, parents before their children."""
     run = _visible(request, run_id)
-    return [representation.as_json(member) for member in control.list_tree(run.id)]
+    return [representation.summary_as_json(member) for member in control.list_tree(run.id)]
 
 
 @router.get("/runs/{run_id}/nodes", response=list[schemas.Node])
@@ -214,9 +212,7 @@ def resume(request: HttpRequest, run_id: UUID, body: schemas.AskResume | None = 
 def retry(request: HttpRequest, run_id: UUID, response: HttpResponse, body: schemas.Retry | None = None) -> Any:
     """Try a run that failed or was cancelled again, as a new run with `retry_of`, on the same thread."""
     body = body or schemas.Retry()
-    run = control.get(run_id)
-    if not policy.may_retry(request.user, run):
-        _stoppable(request, run_id)
+    run = _stoppable(request, run_id)  # whoever may end it may have it tried again
     new = control.retry(run.id, from_start=body.from_start, by=_user(request), reason=body.reason)
     response["Location"] = f"{request.path_info.partition('/runs/')[0]}/runs/{new.id}"
     return Status(201, representation.as_json(control.get(new.id)))

@@ -145,6 +145,28 @@ class StoppedChild(Schema):
     stop: Stop | None
 
 
+class NodeStop(Schema):
+    execution_id: UUID
+    run_id: UUID
+    node: str
+    namespace: str
+    attempt: int
+    requested_at: datetime
+    by: str | None
+    source: str
+    reason: str
+    mode: StopMode
+    interrupt_at: datetime
+    deadline: datetime
+    rung: int | None
+    delivered_at: datetime | None
+    gone_at: datetime | None
+    outcome: NodeStopOutcome | None = Field(description="null while the node has not left")
+    pid: int | None = Field(description="Of its process, if that was killed to stop it")
+    killed: list[Process]
+    stacks: str
+
+
 class Receipt(Schema):
     """The proof of one stop; while the run is still stopping, what is known so far."""
 
@@ -165,6 +187,7 @@ class Receipt(Schema):
     critical_sections: list[dict[str, Any]]
     stacks: str = Field(description="Of all OS threads, taken before the kill, the most recent call first")
     children: list[StoppedChild]
+    nodes: list[NodeStop] = Field(description="Stopped alone, while the run went on")
 
 
 class Start(Strict):
@@ -210,25 +233,6 @@ class CancelNode(Strict):
     interrupt_after_seconds: Interrupt = None
     every: bool = Field(default=False, description="All executions of that name, where several are running")
     reason: Reason = ""
-
-
-class NodeStop(Schema):
-    execution_id: UUID
-    run_id: UUID
-    node: str
-    namespace: str
-    attempt: int
-    requested_at: datetime
-    by: str | None
-    source: str
-    reason: str
-    mode: StopMode
-    interrupt_at: datetime
-    deadline: datetime
-    rung: int | None
-    delivered_at: datetime | None
-    gone_at: datetime | None
-    outcome: NodeStopOutcome | None = Field(description="null while the node has not left")
 
 
 class AskPause(Strict):

@@ -141,7 +141,7 @@ def end_all_runs() -> None:
     """Stop what a test has left running."""
     control.cancel_all(mode="kill", reason="the test is over")
     for run in control.list_active():
-        control.wait(run.id, timeout_seconds=15)
+        control.wait(run.id, timeout_seconds=30)
 
 
 def wait_until_told(*runs: Run) -> None:

@@ -408,7 +408,7 @@ def let_slots_go(marks: list[Marks], held: list[Run]) -> None:
     for mark in marks:
         mark.open("call")
     for run in held:
-        assert control.wait(run.id, timeout_seconds=20).status == "completed"
+        assert control.wait(run.id, timeout_seconds=30).status == "completed"
 
 
 def wait_with_queued_chapters(book: Book, tmp_path: Path) -> tuple[Run, Callable[[], None]]:
@@ -584,7 +584,7 @@ def test_continue_after_a_lost_chapter_analyses_that_one_alone(alice: User, tmp_
     book.refresh_from_db()
     kept = [chapter.run_id for chapter in chapters_of(book)]
 
-    again = control.wait(workflow.continue_processing(book, by=alice).id, timeout_seconds=20)
+    again = control.wait(workflow.continue_processing(book, by=alice).id, timeout_seconds=30)
 
     book.refresh_from_db()
     assert (again.status, again.retry_of_id, book.run_id) == ("completed", run.id, again.id)

@@ -228,7 +228,7 @@ def test_continue_of_a_cancelled_book_asks_the_model_only_for_what_is_missing(
     book.refresh_from_db()
     assert [bool(chapter.analysis) for chapter in chapters_of(book)].count(True) == 2
 
-    again = control.wait(workflow.continue_processing(book, by=alice).id, timeout_seconds=20)
+    again = control.wait(workflow.continue_processing(book, by=alice).id, timeout_seconds=30)
 
     book.refresh_from_db()
     assert (again.status, again.retry_of_id, book.run_id) == ("completed", run.id, again.id)

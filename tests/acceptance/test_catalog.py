@@ -35,10 +35,10 @@ def test_graphs_of_a_foreign_project_run_and_a_broken_one_is_told(
     start_worker(LANGGRAPH_JSON=str(catalog_path))
 
     for name in ("graph", "builder", "async_graph", "factory", "async_factory"):
-        ended = control.wait(control.submit(name, {"text": ""}).id, timeout_seconds=15)
+        ended = control.wait(control.submit(name, {"text": ""}).id, timeout_seconds=30)
         assert (ended.status, ended.error) == ("completed", None)
         assert ended.output["text"] in ("hello!", "hello")
-    ended = control.wait(control.submit("broken", {"text": ""}).id, timeout_seconds=15)
+    ended = control.wait(control.submit("broken", {"text": ""}).id, timeout_seconds=30)
     assert ended.status == "failed"
     assert ended.error is not None
     assert ended.error["type"] == "GraphImportFailed"

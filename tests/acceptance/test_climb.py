@@ -51,7 +51,7 @@ class Page:
         assert self.client.post(form, {"mode": mode, "from": "page"}).status_code == 302
 
     def wait(self) -> Run:
-        return control.wait(self.run.id, timeout_seconds=15)
+        return control.wait(self.run.id, timeout_seconds=30)
 
 
 def test_second_stop_climbs_to_the_interrupt(worker: WorkerProcess, marks: Marks, alice: User) -> None:

@@ -28,7 +28,7 @@ def submit(graph: str, marks: Marks, **values: object) -> Run:
 
 def test_killed_child_goes_on_from_its_checkpoint_in_another(worker: WorkerProcess, marks: Marks) -> None:
     run = submit("dying_once", marks)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.attempt, ended.resurrections) == ("completed", 2, 1)
     assert marks.names() == ["before", "dying", "dying", "after"]
@@ -50,7 +50,7 @@ def test_child_killed_from_outside_goes_on_soon(worker: WorkerProcess, marks: Ma
     # No lease has to run out for that: the supervisor sees its child die.
     marks.wait_for("call.begun", 2, seconds=runs_settings().lease_seconds - 1)
     marks.open("call")
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.attempt) == ("completed", 2)
     assert marks.names() == ["before", "call.begun", "call.begun", "call.ended", "after"]
@@ -68,7 +68,7 @@ def test_killed_child_that_left_a_fork_is_missed_all_the_same(worker: WorkerProc
     forks = psutil.Process(pid).children()
     os.kill(pid, signal.SIGKILL)
     try:
-        ended = control.wait(run.id, timeout_seconds=15)
+        ended = control.wait(run.id, timeout_seconds=30)
     finally:
         for fork in forks:
             fork.kill()
@@ -85,7 +85,7 @@ def test_run_that_kills_its_process_every_time_fails(worker: WorkerProcess, mark
     assert ended.error["type"] == "WorkerLost"
     assert (ended.attempt, ended.resurrections) == (4, 3)
     assert marks.names() == ["before"] + ["dying"] * 4
-    assert control.wait(control.submit("quick", {}).id, timeout_seconds=10).status == "completed"
+    assert control.wait(control.submit("quick", {}).id, timeout_seconds=30).status == "completed"
 
 
 def test_cancelled_run_whose_child_dies_is_cancelled(worker: WorkerProcess, marks: Marks) -> None:
@@ -95,7 +95,7 @@ def test_cancelled_run_whose_child_dies_is_cancelled(worker: WorkerProcess, mark
     marks.wait_for("call.told")
     os.kill(marks.all()[-1]["pid"], signal.SIGKILL)
 
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.attempt, ended.error) == ("cancelled", 1, None)
 
 
@@ -172,7 +172,7 @@ def test_frozen_main_process_finds_that_it_lost_its_run(start_worker: StartWorke
     first.process.send_signal(signal.SIGCONT)
     wait_until(lambda: stale not in first.children(), "the process of the stale attempt is killed")
     marks.open("call")
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.attempt) == ("completed", 2)
     assert ended.worker.startswith(second.mark)
@@ -192,9 +192,9 @@ def test_repeated_message_runs_nothing_twice(worker: WorkerProcess, marks: Marks
     for _ in range(3):
         dispatch.ring([run.id])
     marks.open("call")
-    control.wait(run.id, timeout_seconds=10)
+    control.wait(run.id, timeout_seconds=30)
     dispatch.ring([run.id])
-    control.wait(control.submit("quick", {}, priority=0).id, timeout_seconds=10)
+    control.wait(control.submit("quick", {}, priority=0).id, timeout_seconds=30)
     assert marks.names() == ["before", "call.begun", "call.ended", "after"]
 
 
@@ -227,7 +227,7 @@ def test_sigterm_to_the_worker_cancels_its_runs_and_leaves_the_queue(
 
     start_worker()
     for run in queued:
-        assert control.wait(run.id, timeout_seconds=20).status == "completed"
+        assert control.wait(run.id, timeout_seconds=30).status == "completed"
 
 
 def test_sigterm_to_the_worker_kills_what_does_not_stop_in_time(start_worker: StartWorker, marks: Marks) -> None:
@@ -281,7 +281,7 @@ def test_sigterm_to_a_child_asks_its_run_to_stop(worker: WorkerProcess, marks: M
 
     os.kill(pid, signal.SIGTERM)
 
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.stop_source, ended.stop_actor) == ("cancelled", "signal", "SIGTERM")
     assert "nap.finally" in marks.names()
     assert ended.stop_rung == 0
@@ -313,11 +313,11 @@ def test_revoke_with_terminate_ends_a_running_run_as_cancelled(
 
     current_app.control.revoke(str(run.id), **options)
 
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.attempt) == ("cancelled", 1)
     assert ended.stop_source in ("celery", "signal")
     assert "after" not in marks.names()
-    assert control.wait(control.submit("quick", {}).id, timeout_seconds=10).status == "completed"
+    assert control.wait(control.submit("quick", {}).id, timeout_seconds=30).status == "completed"
 
 
 def test_revoke_without_terminate_ends_a_queued_run_as_cancelled(
@@ -331,8 +331,8 @@ def test_revoke_without_terminate_ends_a_queued_run_as_cancelled(
 
     current_app.control.revoke(str(queued.id))
     other.open("call")
-    control.wait(held.id, timeout_seconds=10)
+    control.wait(held.id, timeout_seconds=30)
 
-    ended = control.wait(queued.id, timeout_seconds=15)
+    ended = control.wait(queued.id, timeout_seconds=30)
     assert (ended.status, ended.stop_source, ended.attempt) == ("cancelled", "celery", 0)
     assert marks.names() == []

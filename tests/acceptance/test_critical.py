@@ -14,7 +14,7 @@ def test_critical_section_ends_before_any_rung(worker: WorkerProcess, marks: Mar
     marks.wait_for("charging")
 
     control.cancel(run.id, mode=mode)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert ended.status == "cancelled"
     assert "charged" in marks.names()
@@ -32,7 +32,7 @@ def test_critical_section_that_overstays_is_ended(worker: WorkerProcess, marks: 
     marks.wait_for("charging")
 
     control.cancel(run.id, mode=mode, grace_seconds=30 if mode == "interrupt" else None)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.stop_rung) == ("cancelled", rung)
     assert ended.stop_gone_at is not None
@@ -45,7 +45,7 @@ def test_cleanup_runs_before_the_kill(worker: WorkerProcess, marks: Marks) -> No
     marks.wait_for("begun")
 
     control.cancel(run.id, mode="interrupt", grace_seconds=1)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.stop_rung) == ("cancelled", 2)
     assert marks.names() == ["begun", "cleaned up"]

@@ -55,7 +55,7 @@ def test_requeue_drains_to_the_checkpoint_and_another_worker_goes_on(
     assert not Worker.objects.filter(id__startswith=first.mark).exists()
 
     start_worker()
-    ended = control.wait(run.id, timeout_seconds=20)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.attempt, ended.resurrections) == ("completed", 2, 0)
     assert marks.names() == ["before", "call.begun", "call.draining", "call.ended", "after"]
 

@@ -29,7 +29,7 @@ def test_interrupt_node_that_never_asks_stops_and_keeps_its_process(
     pid = marks.all()[0]["pid"]
 
     control.cancel(run.id, mode="interrupt", grace_seconds=30)
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.stop_rung, ended.stop_mode) == ("cancelled", 1, "interrupt")
     assert pid in worker.children()
@@ -37,7 +37,7 @@ def test_interrupt_node_that_never_asks_stops_and_keeps_its_process(
     if graph in ("short_sleeps", "awaits"):
         assert marks.names()[-1] == "finally"
     assert {node.status for node in ended.nodes.filter(node="node")} <= {"cancelled"}
-    assert control.wait(control.submit("quick", {}).id, timeout_seconds=10).status == "completed"
+    assert control.wait(control.submit("quick", {}).id, timeout_seconds=30).status == "completed"
 
 
 @pytest.mark.parametrize("graph", ["swallows_everything", "one_long_sleep"])
@@ -46,7 +46,7 @@ def test_interrupt_that_is_not_enough_is_followed_by_the_kill(worker: WorkerProc
     marks.wait_for("begun")
 
     control.cancel(run.id, mode="interrupt", grace_seconds=1)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.stop_rung) == ("cancelled", 2)
 
@@ -56,7 +56,7 @@ def test_cancel_climbs_to_the_interrupt_by_itself(worker: WorkerProcess, marks: 
     marks.wait_for("begun")
 
     control.cancel(run.id, grace_seconds=60)  # the interrupt comes after RUNS_INTERRUPT_AFTER_SECONDS
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.stop_rung, ended.stop_mode) == ("cancelled", 1, "cancel")
 
@@ -67,7 +67,7 @@ def test_second_stop_climbs_to_the_interrupt(worker: WorkerProcess, marks: Marks
 
     control.cancel(run.id, reason="first", grace_seconds=60)
     again = control.cancel(run.id, mode="interrupt", reason="second", grace_seconds=60)
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert again.escalated == [run.id]
     assert (ended.stop_rung, ended.stop_reason) == (1, "first")

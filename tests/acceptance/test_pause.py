@@ -38,12 +38,12 @@ def test_paused_run_frees_its_slot_and_goes_on_where_it_was(
     marks.open("call")
     paused = wait_for_status(run, "paused")
     assert (paused.attempt, paused.lease_expires_at) == (1, None)
-    assert control.wait(control.submit("quick", {}).id, timeout_seconds=15).status == "completed"
+    assert control.wait(control.submit("quick", {}).id, timeout_seconds=30).status == "completed"
     done = ["before", "call.begun", "call.draining", "call.ended"]
     assert marks.names() == done
 
     control.resume(run.id)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.attempt, ended.resurrections, ended.pause_requested_at) == ("completed", 2, 0, None)
     assert marks.names() == [*done, "after"]
     statuses = list(ended.status_changes.values_list("status", flat=True))
@@ -70,7 +70,7 @@ def test_pause_takes_a_subgraph_at_its_next_step(worker: WorkerProcess, marks: M
     marks.open("call")
     wait_for_status(run, "paused")
     control.resume(run.id)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.status == "completed"
     assert marks.names() == ["before", "call.begun", "call.draining", "call.ended", "after", "beyond"]
     # The node around the subgraph had not finished, and was no failure.
@@ -91,7 +91,7 @@ def test_paused_tree_is_resumed_as_a_whole(worker: WorkerProcess, marks: Marks) 
     assert "after" not in marks.names()
 
     control.resume(parent.id)
-    ended = control.wait(parent.id, timeout_seconds=20)
+    ended = control.wait(parent.id, timeout_seconds=30)
     assert ended.status == "completed"
     assert ended.output["values"] == ["pausable completed", "pausable completed", "after"]
     assert marks.names().count("family.joined") == 1
@@ -125,7 +125,7 @@ def test_paused_run_survives_the_end_of_its_worker(start_worker: StartWorker, ma
 
     second = start_worker(concurrency=1)
     control.resume(run.id)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.status == "completed"
     assert ended.worker.startswith(second.mark)
     assert marks.names().count("before") == 1
@@ -139,7 +139,7 @@ def test_cancel_of_a_pausing_run_cancels_it(worker: WorkerProcess, marks: Marks)
     control.cancel(run.id)
     wait_until(lambda: control.get(run.id).stop_delivered_at, "the stop is delivered")
     marks.open("call")
-    assert control.wait(run.id, timeout_seconds=15).status == "cancelled"
+    assert control.wait(run.id, timeout_seconds=30).status == "cancelled"
     assert "after" not in marks.names()
 
 
@@ -203,11 +203,11 @@ def test_command_pauses_shows_and_resumes(worker: WorkerProcess, marks: Marks) -
     resumed = command("resume", "--task-id", str(run.id), "--json").json
     assert resumed["resumed"] == [str(run.id)]
     assert resumed["run"]["pause"] is None
-    assert control.wait(run.id, timeout_seconds=15).status == "completed"
+    assert control.wait(run.id, timeout_seconds=30).status == "completed"
 
 
 def test_command_says_why_it_can_not(worker: WorkerProcess, marks: Marks) -> None:
-    run = control.wait(submit("quick", marks).id, timeout_seconds=15)
+    run = control.wait(submit("quick", marks).id, timeout_seconds=30)
     ended = command("pause", "--task-id", str(run.id), expect=FAILED).error
     assert ended == f"run {run.id} had already ended: completed; nothing was changed"
     not_paused = command("resume", "--task-id", str(run.id), expect=FAILED).error

@@ -41,7 +41,7 @@ def test_kill_leaves_a_receipt_with_stacks_and_what_died_with_it(worker: WorkerP
     marks.wait_for("begun")
 
     control.cancel(run.id, mode="kill", reason="enough", actor="tester")
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     receipt = receipts.find(run.id)
     assert receipt is not None

@@ -11,14 +11,14 @@ from tests.services import Marks
 def test_stopped_run_takes_its_own_processes_and_no_others(start_worker, marks: Marks) -> None:
     worker = start_worker(concurrency=1)
     first = control.submit("starting_process", {"marks": str(marks)})
-    assert control.wait(first.id, timeout_seconds=15).status == "completed"
+    assert control.wait(first.id, timeout_seconds=30).status == "completed"
     second = control.submit("starting_process", {"marks": str(marks), "seconds": 600})
     marks.wait_for("started", count=2)
     kept, taken = (psutil.Process(mark["pid"]) for mark in marks.all())
     pool = worker.children()
 
     control.cancel(second.id, mode="interrupt", grace_seconds=30)
-    ended = control.wait(second.id, timeout_seconds=10)
+    ended = control.wait(second.id, timeout_seconds=30)
 
     assert (ended.status, ended.stop_rung) == ("cancelled", 1)
     assert not taken.is_running()

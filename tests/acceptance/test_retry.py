@@ -21,7 +21,7 @@ def submit(graph: str, marks: Marks, **values: object) -> Run:
 
 
 def ended(run: Run) -> Run:
-    return control.wait(run.id, timeout_seconds=20)
+    return control.wait(run.id, timeout_seconds=30)
 
 
 def fail(graph: str, marks: Marks, **options: Any) -> Run:

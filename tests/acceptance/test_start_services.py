@@ -241,7 +241,7 @@ def test_second_ctrl_c_kills_a_run_that_never_asks(services: Services, tmp_path:
     begun = time.monotonic()
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(30) == 130
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 20
     assert services.processes() == []
     assert services.query("SELECT status, stop_source FROM runs_run") == [("cancelled", "shutdown")]
 

@@ -32,7 +32,7 @@ def test_join_waits_without_a_slot_and_gives_the_results(worker: WorkerProcess, 
     marks.wait_for("call.begun", 2)
     marks.open("call")
 
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert (ended.status, ended.attempt) == ("completed", 2)
     assert ended.output["values"] == ["completed"] * 3 + ["after"]
@@ -47,7 +47,7 @@ def test_join_with_a_failed_child_tells_how_each_ended(worker: WorkerProcess, ma
     control.cancel(run.children.get(graph="before_node").id)
     marks.open("call")
 
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert ended.status == "completed"
     assert ended.output["values"] == ["failing failed", "quick completed", "before_node cancelled", "after"]
@@ -56,7 +56,7 @@ def test_join_with_a_failed_child_tells_how_each_ended(worker: WorkerProcess, ma
 def test_join_with_a_failed_child_raises(worker: WorkerProcess, marks: Marks) -> None:
     run = submit("strict", marks, graphs=["quick", "failing"])
 
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert ended.status == "failed"
     assert ended.error is not None
@@ -66,7 +66,7 @@ def test_join_with_a_failed_child_raises(worker: WorkerProcess, marks: Marks) ->
 
 def test_join_in_parallel_branches(worker: WorkerProcess, marks: Marks) -> None:
     run = submit("joins_in_branches", marks)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.status == "completed"
     assert sorted(ended.output["values"]) == ["after", "left completed", "right completed"]
     assert len(children_of(run)) == 2
@@ -74,7 +74,7 @@ def test_join_in_parallel_branches(worker: WorkerProcess, marks: Marks) -> None:
 
 def test_join_twice_in_one_node(worker: WorkerProcess, marks: Marks) -> None:
     run = submit("twice", marks)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.attempt) == ("completed", 3)
     assert ended.output["values"] == ["completed"] * 3 + ["after"]
     assert sorted(child.graph for child in children_of(run)) == ["quick", "quick", "ten_nodes"]
@@ -82,7 +82,7 @@ def test_join_twice_in_one_node(worker: WorkerProcess, marks: Marks) -> None:
 
 def test_join_in_a_subgraph(worker: WorkerProcess, marks: Marks) -> None:
     run = submit("in_subgraph", marks)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.status == "completed"
     assert len(children_of(run)) == 1
     assert "deep completed" in ended.output["values"]
@@ -90,7 +90,7 @@ def test_join_in_a_subgraph(worker: WorkerProcess, marks: Marks) -> None:
 
 def test_spawn_and_join_in_an_async_node(worker: WorkerProcess, marks: Marks) -> None:
     run = submit("async_family", marks)
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.error is None
     assert ended.output["values"] == ["completed", "completed", "after"]
     assert len(children_of(run)) == 2
@@ -100,7 +100,7 @@ def test_spawn_under_a_retry_policy_starts_no_child_twice(worker: WorkerProcess,
     run = submit("retried", marks)
     marks.wait_for("call.begun")
     marks.open("call")
-    ended = control.wait(run.id, timeout_seconds=15)
+    ended = control.wait(run.id, timeout_seconds=30)
 
     assert ended.error is None
     assert ended.output["values"] == ["completed", "completed"]
@@ -185,7 +185,7 @@ def test_cancel_spares_abandoned_children(worker: WorkerProcess, marks: Marks) -
     marks.open("call")
 
     (child,) = children_of(run)
-    assert control.wait(child.id, timeout_seconds=10).status == "completed"
+    assert control.wait(child.id, timeout_seconds=30).status == "completed"
     assert control.get(run.id).status == "cancelled"
 
 
@@ -198,7 +198,7 @@ def test_cancel_without_cascade_leaves_the_children_running(worker: WorkerProces
     marks.open("call")
 
     (child,) = children_of(run)
-    assert control.wait(child.id, timeout_seconds=10).status == "completed"
+    assert control.wait(child.id, timeout_seconds=30).status == "completed"
 
 
 def test_cancel_of_one_child_wakes_the_parent(worker: WorkerProcess, marks: Marks) -> None:
@@ -208,7 +208,7 @@ def test_cancel_of_one_child_wakes_the_parent(worker: WorkerProcess, marks: Mark
 
     control.cancel(run.children.get(graph="napping").id)
 
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.output["values"] == ["napping cancelled", "quick completed", "after"]
 
 
@@ -222,7 +222,7 @@ def test_cancel_while_a_node_spawns_leaves_no_child_running(worker: WorkerProces
     assert {child.status for child in children_of(run)} <= {"cancelled", "completed"}
     begun = marks.names().count("only")
     # Whatever was queued before this has had its turn.
-    control.wait(control.submit("quick", {}, priority=0).id, timeout_seconds=10)
+    control.wait(control.submit("quick", {}, priority=0).id, timeout_seconds=30)
     assert marks.names().count("only") == begun
     assert Run.objects.filter(status__in=["queued", "running"]).count() == 0
 
@@ -232,7 +232,7 @@ def test_spawn_after_the_stop_has_arrived_is_refused(worker: WorkerProcess, mark
     marks.wait_for("waiting")
     control.cancel(run.id)
 
-    assert control.wait(run.id, timeout_seconds=10).status == "cancelled"
+    assert control.wait(run.id, timeout_seconds=30).status == "cancelled"
     assert marks.names() == ["waiting", "refused: RunCancelled"]
     assert children_of(run) == []
 
@@ -257,7 +257,7 @@ def test_claim_below_a_stopped_run_settles_it_without_a_start(
     start_worker()
     dispatch.ring([child.id])
 
-    ended = control.wait(child.id, timeout_seconds=10)
+    ended = control.wait(child.id, timeout_seconds=30)
     assert (ended.status, ended.attempt, ended.stop_source) == ("cancelled", 0, "parent")
     assert marks.names() == []
 
@@ -277,7 +277,7 @@ def test_answer_lets_a_graph_go_on(worker: WorkerProcess, marks: Marks) -> None:
 
     control.answer(run.id, {question_id: {"go": True}})
 
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert (ended.status, ended.attempt, ended.output["answers"]) == ("completed", 2, [{"go": True}])
     with pytest.raises(RunNotWaiting):
         control.answer(run.id, {question_id: "again"})
@@ -288,7 +288,7 @@ def test_answer_may_be_empty(worker: WorkerProcess, marks: Marks, answer: object
     run = submit("asking_human", marks)
     (question_id,) = wait_for_status(run, "waiting").questions
     control.answer(run.id, {question_id: answer})
-    assert control.wait(run.id, timeout_seconds=10).output["answers"] == [answer]
+    assert control.wait(run.id, timeout_seconds=30).output["answers"] == [answer]
 
 
 def test_answer_before_the_children_end_waits_for_them(worker: WorkerProcess, marks: Marks) -> None:
@@ -300,7 +300,7 @@ def test_answer_before_the_children_end_waits_for_them(worker: WorkerProcess, ma
 
     control.answer(run.id, {question_id: "yes"})
 
-    ended = control.wait(run.id, timeout_seconds=10)
+    ended = control.wait(run.id, timeout_seconds=30)
     assert ended.status == "completed"
     assert ended.output["answers"] == ["yes"]
     assert sorted(ended.output["values"]) == ["after", "child completed"]
@@ -316,7 +316,7 @@ def test_questions_of_one_node_are_asked_one_after_the_other(worker: WorkerProce
         wait_for_status(run, "waiting")
         (question_id,) = waiting.questions
         control.answer(run.id, {question_id: answer})
-    assert control.wait(run.id, timeout_seconds=10).output["answers"] == [1, 2]
+    assert control.wait(run.id, timeout_seconds=30).output["answers"] == [1, 2]
 
 
 def test_one_answer_of_two_leaves_the_other_question_open(worker: WorkerProcess, marks: Marks) -> None:
@@ -328,7 +328,7 @@ def test_one_answer_of_two_leaves_the_other_question_open(worker: WorkerProcess,
     wait_for_status(run, "waiting")
     control.answer(run.id, {second: "two"})
 
-    assert sorted(control.wait(run.id, timeout_seconds=10).output["answers"]) == ["one", "two"]
+    assert sorted(control.wait(run.id, timeout_seconds=30).output["answers"]) == ["one", "two"]
 
 
 def test_cancel_of_a_run_that_asked_ends_it_at_once(worker: WorkerProcess, marks: Marks) -> None:

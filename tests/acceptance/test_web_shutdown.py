@@ -278,8 +278,8 @@ def test_leave_leaves_the_runs_running(
     assert time.monotonic() - begun < 10
     assert control.get(held.id).display_status == "running"
     marks.open("call")
-    assert control.wait(held.id, timeout_seconds=15).status == "completed"
-    assert control.wait(queued.id, timeout_seconds=15).status == "completed"
+    assert control.wait(held.id, timeout_seconds=30).status == "completed"
+    assert control.wait(queued.id, timeout_seconds=30).status == "completed"
 
 
 @pytest.mark.parametrize("on_shutdown", ["cancel", "leave"])

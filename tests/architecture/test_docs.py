@@ -13,7 +13,7 @@ from django.core.management import get_commands, load_command_class
 from graduation_backend.environment import Environment
 from tests.environment import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PACKAGES = ("runs", "books", "authentication", "graduation_backend", "tests", "benchmarks", "docs", "scripts")
 
 
@@ -25,7 +25,7 @@ def _found(pattern: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "target"), sorted(set(_found(r"\]\((?!https?:)([^)#]+)\)"))))
 def test_link_leads_to_a_file(document: str, target: str) -> None:
-    home = ROOT if document in ("README.md", "CHANGELOG.md") else ROOT / "docs"
+    home = ROOT if document in ("README.md", "CHANGELOG.md", "SECURITY.md") else ROOT / "docs"
     assert (home / target).exists()
 
 

@@ -18,7 +18,7 @@ SOURCES = sorted(
     path
     for package in ("runs", "books", "authentication", "graduation_backend", "benchmarks", "scripts")
     for path in (ROOT / package).rglob("*.py")
-    if "migrations" not in path.parts and path != ROOT / "runs" / "registry.py"
+    if "migrations" not in path.parts and ROOT / "runs" / "registry" not in path.parents
 )
 
 

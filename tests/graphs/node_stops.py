@@ -10,6 +10,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy
 
 from runs import asleep, on_cancelled, raise_if_cancelled, should_stop, sleep, spawn
+from tests.graphs import stubborn
 from tests.graphs.toys import State, gate, mark
 
 
@@ -32,6 +33,10 @@ def after(state: State) -> State:
     return {"values": ["after"]}
 
 
+WAYS = ("skipped", "other")
+DECLARED = {"values": ["declared"]}
+
+
 def parallel(branch: Any, *, beside: Any = held_sibling, name: str = "parallel", **options: Any) -> Any:
     graph = StateGraph(State)
     graph.add_node("branch", branch, **options)
@@ -45,48 +50,34 @@ def parallel(branch: Any, *, beside: Any = held_sibling, name: str = "parallel",
 
 
 def naps(state: State) -> State:
-    mark(state, "branch.begun")
+    mark(state, "begun")
     try:
         sleep(600)
     finally:
-        mark(state, "branch.finally")
+        mark(state, "finally")
     return {"values": ["branch"]}
 
 
-@on_cancelled({"values": ["declared"]})
+@on_cancelled(DECLARED)
 def polls(state: State) -> State:
-    mark(state, "branch.begun")
+    mark(state, "begun")
     while not should_stop():
         time.sleep(0.01)
     raise_if_cancelled()
     return {"values": ["branch"]}
 
 
-@on_cancelled(lambda state: {"values": [f"made of {len(state['marks']) > 0}"]})
-def cpu_loop(state: State) -> State:
-    mark(state, "branch.begun")
-    number = 0
-    while True:
-        number += 1
-
-
-def one_c_call(state: State) -> State:
-    """Only the end of its process stops it."""
-    mark(state, "branch.begun")
-    time.sleep(600)
-    return {"values": ["branch"]}
-
-
-one_c_call_declared = on_cancelled({"values": ["declared"]})(one_c_call)
-
-
 async def async_naps(state: State) -> State:
-    mark(state, "branch.begun")
+    mark(state, "begun")
     try:
         await asleep(600)
     finally:
-        mark(state, "branch.finally")
+        mark(state, "finally")
     return {"values": ["branch"]}
+
+
+def made_of_its_input(state: State) -> State:
+    return {"values": [f"made of {len(state['marks']) > 0}"]}
 
 
 async def declared_later(state: State) -> State:
@@ -94,40 +85,23 @@ async def declared_later(state: State) -> State:
     return {"values": ["declared later"]}
 
 
-@on_cancelled(declared_later)
-async def awaits(state: State) -> State:
-    mark(state, "branch.begun")
-    try:
-        await asyncio.sleep(600)
-    finally:
-        mark(state, "branch.finally")
-    return {"values": ["branch"]}
-
-
 async def async_sibling(state: State) -> State:
     return await asyncio.to_thread(held_sibling, state)
 
 
-def short_sleeps(state: State) -> State:
-    mark(state, "branch.begun")
-    while True:
-        time.sleep(0.01)
-
-
-@on_cancelled({"values": ["declared"]})
+@on_cancelled(DECLARED)
 def swallows_once(state: State) -> State:
-    mark(state, "branch.begun")
+    mark(state, "begun")
     try:
         while True:
             time.sleep(0.01)
     except BaseException:
-        mark(state, "branch.swallowed")
-    while True:
-        time.sleep(0.01)
+        mark(state, "swallowed")
+    return stubborn.short_sleeps({})
 
 
 def tried_again(state: State) -> State:
-    mark(state, "branch.begun")
+    mark(state, "begun")
     try:
         sleep(600)
     except BaseException as error:
@@ -138,25 +112,25 @@ def tried_again(state: State) -> State:
 def spawns(state: State) -> State:
     """Its children outlive the call; the last is started while it is being stopped."""
     spawn("napping", {"marks": state["marks"]})
-    mark(state, "branch.begun")
+    mark(state, "begun")
     sleep(600)
     return {"values": ["branch"]}
 
 
 def at_the_end(state: State) -> State:
     """Held at its last line."""
-    mark(state, "branch.begun")
+    mark(state, "begun")
     gate(state, "call")
     return {"values": ["branch"]}
 
 
 naps_graph = parallel(naps)
 polls_graph = parallel(polls)
-cpu_loop_graph = parallel(cpu_loop)
-one_c_call_graph = parallel(one_c_call_declared, beside=sibling)
+cpu_loop_graph = parallel(stubborn.cpu_loop, metadata={"on_cancelled": made_of_its_input})
+one_c_call_graph = parallel(stubborn.one_long_sleep, beside=sibling, metadata={"on_cancelled": DECLARED})
 async_naps_graph = parallel(async_naps, beside=async_sibling)
-awaits_graph = parallel(awaits, beside=async_sibling)
-sync_in_async_graph = parallel(short_sleeps, beside=async_sibling)
+awaits_graph = parallel(stubborn.awaits, beside=async_sibling, metadata={"on_cancelled": declared_later})
+sync_in_async_graph = parallel(stubborn.short_sleeps, beside=async_sibling)
 swallows_once_graph = parallel(swallows_once)
 careless_graph = parallel(tried_again, retry_policy=RetryPolicy(max_attempts=3, retry_on=Exception))
 spawns_graph = parallel(spawns)
@@ -174,8 +148,8 @@ def inner(branch: Any) -> Any:
 
 
 nested_graph = parallel(inner(naps))
-nested_declared_graph = parallel(inner(short_sleeps), metadata={"on_cancelled": {"values": ["declared"]}})
-nested_c_call_graph = parallel(inner(one_c_call), beside=sibling)
+nested_declared_graph = parallel(inner(stubborn.short_sleeps), metadata={"on_cancelled": DECLARED})
+nested_c_call_graph = parallel(inner(stubborn.one_long_sleep), beside=sibling)
 
 
 def calls_a_graph(state: State) -> State:
@@ -190,34 +164,25 @@ def route(state: State) -> str:
     return "skipped" if "declared" in state["values"] else "other"
 
 
-def conditional() -> Any:
-    graph = StateGraph(State)
-    graph.add_node("branch", polls)
-    for name in ("skipped", "other"):
-        graph.add_node(name, lambda state, name=name: {"values": [name]})
-        graph.add_edge(name, END)
-    graph.add_edge(START, "branch").add_conditional_edges("branch", route, ["skipped", "other"])
-    return graph.compile(name="conditional")
-
-
 @on_cancelled(Command(update={"values": ["declared"]}, goto="skipped"))
 def goes_elsewhere(state: State) -> Command[Any]:
-    mark(state, "branch.begun")
+    mark(state, "begun")
     sleep(600)
     return Command(goto="other")
 
 
-def commanding() -> Any:
+def forking(branch: Any, **options: Any) -> StateGraph[Any]:
+    """After the branch either `skipped` or `other`."""
     graph = StateGraph(State)
-    graph.add_node("branch", goes_elsewhere, destinations=("skipped", "other"))
-    for name in ("skipped", "other"):
-        graph.add_node(name, lambda state, name=name: {"values": [name]})
-        graph.add_edge(name, END)
-    return graph.add_edge(START, "branch").compile(name="commanding")
+    graph.add_node("branch", branch, **options)
+    for way in WAYS:
+        graph.add_node(way, lambda state, way=way: {"values": [way]})
+        graph.add_edge(way, END)
+    return graph.add_edge(START, "branch")
 
 
-conditional_graph = conditional()
-commanding_graph = commanding()
+conditional_graph = forking(polls).add_conditional_edges("branch", route, list(WAYS)).compile(name="conditional")
+commanding_graph = forking(goes_elsewhere, destinations=WAYS).compile(name="commanding")
 
 
 async def made() -> Any:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import operator
 import subprocess
 import time
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 
 from runs import critical, on_cancel, raise_if_cancelled
-from tests.graphs.toys import mark
-
-
-class State(TypedDict, total=False):
-    marks: str
-    seconds: float
-    values: Annotated[list[str], operator.add]
+from tests.graphs.toys import State, mark
 
 
 def short_sleeps(state: State) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,3 +53,37 @@ def test_dead_that_were_adopted_are_taken_in_at_the_second_look_and_others_are_n
     finally:
         for pid in (ours, own):
             os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_child_is_found_when_the_os_thread_that_forked_it_ends_between_two_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forked, may_end = threading.Event(), threading.Event()
+    children: list[subprocess.Popen[bytes]] = []
+
+    def fork() -> None:
+        children.append(subprocess.Popen(["sleep", "60"]))
+        forked.set()
+        may_end.wait()
+
+    forker = threading.Thread(target=fork, daemon=True)
+    forker.start()
+    forked.wait()
+    number = str(forker.native_id)
+    read = descendants._read_children_of_thread
+
+    def end_first(pid: int, thread: str) -> list[int]:
+        if (pid, thread) == (os.getpid(), number):  # the main thread's children have been read
+            may_end.set()
+            wait_until(lambda: number not in os.listdir("/proc/self/task"), "the OS thread is gone")
+        return read(pid, thread)
+
+    monkeypatch.setattr(descendants, "_read_children_of_thread", end_first)
+    try:
+        assert children[0].pid in descendants.list_below(os.getpid())
+    finally:
+        may_end.set()
+        forker.join()
+        children[0].kill()
+        children[0].wait()

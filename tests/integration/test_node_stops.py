@@ -59,7 +59,7 @@ def link() -> LocalLink:
 def supervisor(link: LocalLink) -> Iterator[Supervisor]:
     supervisor = Supervisor("ours", "host", link)
     supervisor.celery_worker = SimpleNamespace(pool=None, concurrency=2, hub=None)
-    supervisor.selector.register(supervisor._bell_out, 1, lambda bell: bell.recv(100))
+    supervisor.selector.register(supervisor.bells.bell, 1, lambda bell: bell.recv(100))
     yield supervisor
     supervisor.selector.close()
 
@@ -67,7 +67,7 @@ def supervisor(link: LocalLink) -> Iterator[Supervisor]:
 def look(supervisor: Supervisor) -> None:
     supervisor._next_poll = 0.0
     supervisor._next_heartbeat = float("inf")
-    supervisor._ring()
+    supervisor.bells.ring()
     supervisor._round()
 
 
@@ -269,7 +269,7 @@ def test_kill_of_a_node_in_a_thread_pool_interrupts_it(supervisor: Supervisor, l
     """There is no process of its own to kill."""
     run = make_run(graph="node_swallows_once", input={"marks": str(marks), "values": []})
     executing = Elsewhere(executions.execute, run.id, link)
-    marks.wait_for("branch.begun")
+    marks.wait_for("begun")
     marks.open("sibling")
     execution = wait_until(lambda: NodeExecution.objects.filter(node="branch").first(), "it is stored")
     (stop,) = control.cancel_node(run.id, execution.id, mode="kill")

@@ -12,6 +12,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from django.conf import settings as project_settings
 from django.contrib.auth.models import Permission
+from django.contrib.sessions.models import Session
 from django.test import Client
 
 from authentication.models import User
@@ -28,12 +29,12 @@ ORIGIN = b"http://localhost"
 
 @pytest.fixture
 def alice() -> User:
-    return User.objects.create_user("alice@example.com", "correct horse battery")
+    return User.objects.create_user("alice@example.com")
 
 
 @pytest.fixture
 def bob() -> User:
-    return User.objects.create_user("bob@example.com", "correct horse battery")
+    return User.objects.create_user("bob@example.com")
 
 
 def cookie_of(user: User | None) -> bytes:
@@ -246,8 +247,136 @@ def test_cancel_by_message_asks_for_the_same_permissions_as_the_api(alice: User,
             await browser.say({"action": "cancel", "mode": "interrupt", "reason": "enough"})
             assert (await browser.until("reply"))["data"] == {"action": "cancel", "ok": True}
             await browser.say({"action": "destroy"})
-            assert await browser.next() == {"closed": 4400} or True
+            while "closed" not in (message := await browser.next()):
+                assert message["type"] in ("run.stop", "run.status")
+            assert message == {"closed": 4400}
 
     asyncio.run(watch())
     stopped = Run.objects.get(id=run.id)
     assert (stopped.stop_mode, stopped.stop_reason, stopped.stop_by) == ("interrupt", "enough", alice)
+
+
+@pytest.mark.parametrize(
+    "sent", ["no json", '"a text"', '{"action": "cancel", "reason": "%s"}' % ("x" * 5_000), "[" * 4_000]
+)
+def test_message_that_is_no_request_ends_the_socket(alice: User, sent: str) -> None:
+    run = make_running(owner=alice)
+    cookie = cookie_of(alice)
+
+    async def watch() -> None:
+        async with Browser(f"/ws/runs/{run.id}/", cookie) as browser:
+            await browser.until("snapshot")
+            await browser.socket.send_to(text_data=sent)
+            assert await browser.next() == {"closed": 4400}
+
+    asyncio.run(watch())
+    assert Run.objects.get(id=run.id).stop_requested_at is None
+
+
+@pytest.mark.parametrize(
+    ("path", "loss", "code"),
+    [
+        ("/ws/runs/{id}/", "permission", 4403),
+        ("/ws/runs/", "permission", 4403),
+        ("/ws/runs/{id}/", "session", 4401),
+        ("/ws/runs/", "account", 4401),
+        ("/ws/runs/{id}/", "run", 4404),
+    ],
+)
+def test_socket_ends_when_its_user_may_no_longer_watch(
+    alice: User, bob: User, settings: Any, path: str, loss: str, code: int
+) -> None:
+    settings.RUNS_SOCKET_HEARTBEAT_SECONDS = 0.1
+    run = make_running(owner=alice)
+    bob.user_permissions.add(Permission.objects.get(codename="view_run"))
+    cookie = cookie_of(bob)
+    losses: dict[str, Callable[[], Any]] = {
+        "permission": lambda: bob.user_permissions.clear(),
+        "session": lambda: Session.objects.all().delete(),
+        "account": lambda: User.objects.filter(pk=bob.pk).update(is_active=False),
+        "run": lambda: Run.objects.filter(pk=run.pk).delete(),
+    }
+
+    async def watch() -> None:
+        async with Browser(path.format(id=run.id), cookie) as browser:
+            await browser.until("snapshot")
+            await in_thread(losses[loss])
+            assert await browser.next() == {"closed": code}
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize(("loss", "code"), [("logout", 4401), ("permission", 4403), ("account", 4401)])
+def test_socket_hears_at_once_that_its_user_has_lost_a_right(alice: User, bob: User, loss: str, code: int) -> None:
+    run = make_running(owner=alice)
+    bob.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client = Client()
+    client.force_login(bob)
+    cookie = client.cookies.output(attrs=[], header="", sep=";").strip().encode()
+
+    def lose() -> None:
+        if loss == "logout":
+            client.logout()
+        elif loss == "permission":
+            bob.user_permissions.clear()
+        else:
+            bob.is_active = False
+            bob.save()
+
+    async def watch() -> None:
+        async with Browser(f"/ws/runs/{run.id}/", cookie) as browser:
+            await browser.until("snapshot")
+            await in_thread(tell, run, 1)
+            assert numbers_of([await browser.next()]) == [1]  # so it follows by now
+            await in_thread(lose)
+            assert await browser.next() == {"closed": code}
+
+    asyncio.run(watch())
+
+
+def test_client_that_does_not_read_is_dropped_and_goes_on_with_its_cursor(alice: User, settings: Any) -> None:
+    settings.RUNS_SLOW_SOCKET_SECONDS = 0.2
+    run = make_running(owner=alice)
+    cookie = cookie_of(alice)
+    for number in range(400):
+        events.sink().emit(run.id, "custom", {"node": "n", "namespace": "n:1", "data": str(number) + "x" * 10_000})
+    events.sink().flush()
+
+    async def watch() -> None:
+        async with Browser(f"/ws/runs/{run.id}/?after=0", cookie) as browser:
+            got = []
+            while (output := await browser.socket.receive_output(timeout=10))["type"] != "websocket.close":
+                got.append(json.loads(output["text"]))  # and no heartbeat is answered
+            assert output["code"] == 4408
+        got = [message for message in got if message["type"] == "custom"]
+        assert 50 < len(got) < 300
+        async with Browser(f"/ws/runs/{run.id}/?after={got[-1]['cursor']}", cookie) as browser:
+            rest = [await browser.next() for _ in range(400 - len(got))]
+        assert [int(str(value).rstrip("x")) for value in numbers_of(got + rest)] == list(range(400))
+
+    asyncio.run(watch())
+
+
+def test_client_that_answers_no_heartbeat_is_dropped(alice: User, settings: Any) -> None:
+    settings.RUNS_SOCKET_HEARTBEAT_SECONDS = 0.1
+    cookie = cookie_of(alice)
+
+    async def watch() -> None:
+        async with Browser("/ws/runs/", cookie) as browser:
+            while (output := await browser.socket.receive_output(timeout=10))["type"] != "websocket.close":
+                assert json.loads(output["text"])["type"] in ("snapshot", "heartbeat")
+            assert output["code"] == 4408
+
+    asyncio.run(watch())
+
+
+def test_socket_without_redis_is_told_to_come_later(alice: User, settings: Any) -> None:
+    run = make_running(owner=alice)
+    cookie = cookie_of(alice)
+    settings.RUNS_REDIS_URL = "redis://127.0.0.1:1/0"
+
+    async def watch() -> None:
+        async with Browser(f"/ws/runs/{run.id}/", cookie) as browser:
+            assert await browser.next() == {"closed": 4013}
+
+    asyncio.run(watch())

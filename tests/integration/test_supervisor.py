@@ -53,7 +53,7 @@ def supervisor(inbox: Inbox) -> Iterator[Supervisor]:
     supervisor = Supervisor("ours", "host", inbox)
     supervisor.celery_worker = SimpleNamespace(pool=None, concurrency=2, hub=None)
     supervisor.selector.register(inbox.receiver, 1, supervisor._on_message)
-    supervisor.selector.register(supervisor._bell_out, 1, supervisor._on_bell)
+    supervisor.selector.register(supervisor.bells.bell, 1, supervisor._on_bell)
     yield supervisor
     supervisor.selector.close()
 
@@ -73,8 +73,7 @@ def test_stop_that_rings_before_the_beginning_is_delivered_at_the_beginning(
     rounds(supervisor, lambda: supervisor.children, "the child has said hello")
     run = claim(make_run(), OURS)
     registry.request_stop([run.id], stop_request())
-    supervisor._rung.append(([run.id], "enough"))
-    supervisor._ring()
+    supervisor.bells.ring_for([run.id], "enough")
     supervisor._round()
     assert delivered == []
 
@@ -412,7 +411,7 @@ def test_handover_of_a_thread_pool_interrupts_what_is_overdue_and_stops_nothing(
     link = LocalLink("ours", alone=False)
     supervisor = Supervisor("ours", "host", link)
     supervisor.celery_worker = SimpleNamespace(pool=None, concurrency=2)
-    supervisor.selector.register(supervisor._bell_out, 1, supervisor._on_bell)
+    supervisor.selector.register(supervisor.bells.bell, 1, supervisor._on_bell)
     run = claim(make_run(), OURS)
     link.begun(run.id, 1)
     supervisor.begin_shutdown()
