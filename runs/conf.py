@@ -28,6 +28,10 @@ class RunsSettings:
     event_flush_seconds: float = 0.05
     event_stream_length: int = 10_000  # events kept for each run in Redis
     event_stream_seconds: int = 7 * 24 * 3_600  # how long a stream is kept after its last event
+    changes_stream_length: int = 10_000  # of the stream that the lists of all runs follow
+    changes_stream_seconds: int = 24 * 3_600
+    socket_heartbeat_seconds: float = 15.0  # also: how often a socket looks whether its user still may
+    slow_socket_seconds: float = 10.0  # a client that reads nothing for so long is dropped
     max_resurrections: int = 3  # how often a run is started again after its worker was lost
     # What LangGraph streams beside the values, into the run's events: messages (tokens), custom.
     stream_modes: tuple[str, ...] = ()

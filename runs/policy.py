@@ -19,6 +19,10 @@ VIEW_ANY, STOP_ANY, STOP_OWN = "runs.view_run", "runs.stop_any_run", "runs.stop_
 KILL, USE_BRAKE = "runs.kill_run", "runs.use_brake"
 
 
+def may_view_any(user: Person) -> bool:
+    return _has(user, VIEW_ANY)
+
+
 def visible_runs(user: Person) -> QuerySet[Run]:
     """The runs that a user may look at, with everything of them."""
     return Run.objects.all() if _has(user, VIEW_ANY) else _own_runs(user)

@@ -17,7 +17,19 @@ from runs.registry.rows import PAUSE_COLUMNS, TABLE, as_parameter, record
 from runs.states import OnParentStop, Status
 
 # What a runner needs to know, in the order of the model's fields, which `from_db` expects.
-_CLAIMED = ("id", "graph", "retry_of_id", "retry_from_start", "thread_id", "input", "answers", "attempt")
+_CLAIMED = (
+    "id",
+    "graph",
+    "parent_id",
+    "root_id",
+    "retry_of_id",
+    "retry_from_start",
+    "owner_id",
+    "thread_id",
+    "input",
+    "answers",
+    "attempt",
+)
 
 # Walks up from one run (the parameter) to the first that it was told to outlive.
 _STOPPING_ANCESTOR = f"""
