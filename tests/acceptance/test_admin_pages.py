@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -11,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from authentication.models import User
 from runs import brake, control
 from runs.models import Run
-from tests.acceptance.test_books_pages import PASSWORD, browser, site  # noqa: F401 - fixtures
+from tests.browser import PASSWORD, Site, Visitor
 from tests.services import Marks, WorkerProcess, wait_for_status
 
 LIST = "/admin/runs/run/"
@@ -25,22 +24,15 @@ def admin_worker(start_worker: Callable[..., WorkerProcess]) -> WorkerProcess:
 
 
 @pytest.fixture
-def page(browser: Browser, site: str, admin_worker: WorkerProcess) -> Iterator[Page]:  # noqa: F811
-    """A page on which an operator has logged in to the admin."""
-    User.objects.create_superuser("olga@example.com", PASSWORD)
-    context = browser.new_context(base_url=site, viewport={"width": 1500, "height": 900})
-    page = context.new_page()
+def page(browser: Browser, site: Site, admin_worker: WorkerProcess) -> Iterator[Page]:
+    """A page on which an operator is logged in to the admin."""
+    visitor = Visitor(browser, site.address, viewport={"width": 1500, "height": 900})
+    page = visitor.enter(User.objects.create_superuser("olga@example.com", PASSWORD))
     page.set_default_timeout(PATIENCE)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto("/admin/login/?next=/admin/runs/freeze/")
-    page.get_by_label("E-mail address").fill("olga@example.com")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page).to_have_url(f"{site}/admin/runs/freeze/")
+    page.goto("/admin/runs/freeze/")
     yield page
-    context.close()
-    assert complaints == []
+    visitor.context.close()
+    assert visitor.complaints == []
 
 
 def row(page: Page, run: Run) -> Locator:
@@ -51,7 +43,7 @@ def expect_status(page: Page, run: Run, status: str) -> None:
     expect(row(page, run).locator('[data-live="status"]')).to_have_text(status, timeout=PATIENCE)
 
 
-def test_brake_live_list_and_cancel(page: Page, marks: Marks, tmp_path: Path) -> None:
+def test_brake_live_list_and_cancel(page: Page, marks: Marks) -> None:
     banner = page.locator(".brake-banner")
     expect(banner).to_be_hidden()
     page.get_by_role("link", name="Pull the brake").click()
