@@ -147,9 +147,11 @@ async def measure_load(web: Any, options: argparse.Namespace) -> str:
     process = psutil.Process(web.process.pid)
     before = process.memory_info().rss
     watchers = [Watcher(web.port, cookie, run_ids[number % options.runs]) for number in range(options.sockets)]
+    tasks: list[asyncio.Task[None]] = []
     for start in range(0, len(watchers), 50):
-        await asyncio.gather(*(watcher.open() for watcher in watchers[start : start + 50]))
-    tasks = [asyncio.create_task(watcher.watch()) for watcher in watchers]
+        opened = watchers[start : start + 50]
+        await asyncio.gather(*(watcher.open() for watcher in opened))
+        tasks += [asyncio.create_task(watcher.watch()) for watcher in opened]  # it answers heartbeats from now on
     await asyncio.sleep(1.0)
     cpu, began = sum(process.cpu_times()[:2]), time.time()
     told = Counter[Any]()

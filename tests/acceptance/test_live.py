@@ -175,7 +175,7 @@ def test_daphne_that_ends_says_so(web: Web, alice: User, transactional_db: None)
         receive(socket)
         # Daphne forgets the request that became the socket at its next look, and can't end its sockets before.
         wait_until(lambda: "WSCONNECT /ws/runs/" in process.log.read_text(), "Daphne has the socket")
-        time.sleep(1.2)
+        time.sleep(2.5)
         process.signal(signal.SIGTERM)
         with pytest.raises(ConnectionClosed) as closed:
             receive(socket)
