@@ -39,6 +39,9 @@ class RunsSettings:
     resurrection_pause_seconds: float = 1.0  # before the first of them; doubled before each further one
     ring_again_seconds: float = 5.0  # a queued run that no idle worker took by then has lost its message
 
+    # Whether an owner may stop, pause and retry own runs without the permission `runs.stop_own_run`.
+    owners_may_stop: bool = True
+
     @property
     def heartbeat_seconds(self) -> float:
         return self.lease_seconds / 4
