@@ -95,7 +95,7 @@ def take_all(address: str) -> None:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         opened = {look: open_page(browser, address, options) for look, options in LOOKS.items()}
         for name, path in pages.items():
-            for look in LOOKS if name in ("runs", "run") else ("light-wide", "dark-narrow"):
+            for look in LOOKS if name == "run" else ("light-wide", "dark-narrow"):
                 take(opened[look], path, f"{name}-{look}")
         control.cancel(research.id, by=owner, source="page")
         time.sleep(1.5)  # after which the next rung is offered

@@ -90,7 +90,7 @@ def start(page: Page, graph: str, marks: Marks) -> Run:
     page.get_by_role("link", name=graph, exact=True).click()
     page.get_by_label("marks").fill(str(marks))
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_text(f"{graph} was started.")).to_be_visible()
+    expect(page.get_by_text(f"{graph} was started.")).to_be_visible(timeout=LONG)
     return control.get(page.url.rstrip("/").rpartition("/")[2])
 
 
@@ -107,27 +107,27 @@ def test_run_is_started_watched_and_stopped_in_two_browsers_in_step(visit: Open,
     is_live(page)
 
     expect(node(page, "speak", "running")).to_be_visible(timeout=LONG)
-    expect(pill(page, "running")).to_be_visible()
-    expect(page.locator(".gantt rect.running")).to_have_count(1)
+    expect(pill(page, "running")).to_be_visible(timeout=LONG)
+    expect(page.locator(".gantt rect.running")).to_have_count(1, timeout=LONG)
     expect(row.locator(".pill.running")).to_be_visible(timeout=LONG)
     marks.wait_for("call.begun")
 
     page.get_by_role("button", name="Stop", exact=True).click()
 
-    expect(pill(page, "cancelling")).to_be_visible()
-    expect(page.get_by_text("Stopping… after the current tool call (look_up)")).to_be_visible()
-    expect(page.get_by_text("It is interrupted in")).to_be_visible()
+    expect(pill(page, "cancelling")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("Stopping… after the current tool call (look_up)")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("It is interrupted in")).to_be_visible(timeout=LONG)
     expect(row.locator(".pill.cancelling")).to_be_visible(timeout=LONG)
     marks.open("call")
 
     expect(pill(page, "cancelled")).to_be_visible(timeout=LONG)
     expect(row.locator(".pill.cancelled")).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("It was stopped by alice@example.com.")).to_be_visible()
-    expect(page.locator(".message.error")).to_have_count(0)
+    expect(page.get_by_text("It was stopped by alice@example.com.")).to_be_visible(timeout=LONG)
+    expect(page.locator(".message.error")).to_have_count(0, timeout=LONG)
     assert colour_of(pill(page, "cancelled")) == "rgb(86, 91, 98)"  # neutral, and no colour of alarm
-    expect(page.get_by_role("heading", name="Receipt of the stop")).to_be_visible()
-    expect(page.get_by_text("it stopped by itself")).to_be_visible()
-    expect(page.locator(".gantt rect.running")).to_have_count(0)
+    expect(page.get_by_role("heading", name="Receipt of the stop")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("it stopped by itself")).to_be_visible(timeout=LONG)
+    expect(page.locator(".gantt rect.running")).to_have_count(0, timeout=LONG)
     ended = control.get(run.id)
     assert (ended.status, ended.stop_source) == ("cancelled", "page")
 
@@ -137,17 +137,17 @@ def test_pressing_stop_again_climbs_to_the_kill(page: Page, alice: User, marks: 
     run = start(page, "deaf", marks)
     marks.wait_for("deaf.begun")
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text("Stopping… after the current step (deaf)")).to_be_visible()
+    expect(page.get_by_text("Stopping… after the current step (deaf)")).to_be_visible(timeout=LONG)
 
     page.get_by_role("button", name="Interrupt now").click()
 
-    expect(page.get_by_text("Interrupting…")).to_be_visible()
-    expect(page.get_by_text("Its process is ended in")).to_be_visible()
+    expect(page.get_by_text("Interrupting…")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("Its process is ended in")).to_be_visible(timeout=LONG)
 
     page.get_by_role("button", name="Force stop").click()
 
     expect(pill(page, "cancelled")).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("its process was killed")).to_be_visible()
+    expect(page.get_by_text("its process was killed")).to_be_visible(timeout=LONG)
     assert control.get(run.id).stop_rung == 2
 
 
@@ -156,10 +156,10 @@ def test_what_the_model_says_and_the_output_come_while_one_watches(page: Page, m
 
     expect(page.locator("#said")).to_contain_text("a quiet word", timeout=LONG)
     expect(pill(page, "completed")).to_be_visible(timeout=LONG)
-    expect(page.locator("#part-outcome pre")).to_contain_text("a quiet word")
+    expect(page.locator("#part-outcome pre")).to_contain_text("a quiet word", timeout=LONG)
     page.reload()
-    expect(page.locator("#said .speech")).to_have_count(1)
-    expect(page.locator("#said")).to_contain_text("a quiet word")
+    expect(page.locator("#said .speech")).to_have_count(1, timeout=LONG)
+    expect(page.locator("#said")).to_contain_text("a quiet word", timeout=LONG)
 
 
 def test_page_reconnects_to_a_web_server_that_was_killed(site: Site, visit: Open, marks: Marks) -> None:
@@ -168,6 +168,7 @@ def test_page_reconnects_to_a_web_server_that_was_killed(site: Site, visit: Open
     run = start(page, "using_tool", marks)
     is_live(page)
     expect(node(page, "speak", "running")).to_be_visible(timeout=LONG)
+    expect(pill(page, "running")).to_be_visible(timeout=LONG)
 
     site.kill()
     try:
@@ -175,7 +176,7 @@ def test_page_reconnects_to_a_web_server_that_was_killed(site: Site, visit: Open
         marks.wait_for("call.begun")
         marks.open("call")
         wait_for_status(run, "completed")
-        expect(pill(page, "running")).to_be_visible()
+        expect(pill(page, "running")).to_be_visible(timeout=LONG)
     finally:
         site.start()
 
@@ -224,7 +225,7 @@ def test_tree_is_looked_at_and_stopped_by_keyboard_alone(page: Page, alice: User
     page.goto("/runs/")
     press_until(page, page.locator(f"#children-{run.id} summary"))
     page.keyboard.press("Enter")
-    expect(page.locator(".nested .run-row")).to_have_count(2)
+    expect(page.locator(".nested .run-row")).to_have_count(2, timeout=LONG)
     press_until(page, page.get_by_label(re.compile("Select napping")))
     page.keyboard.press("Shift+Tab")
     page.goto(f"/runs/{run.id}/")
@@ -232,13 +233,13 @@ def test_tree_is_looked_at_and_stopped_by_keyboard_alone(page: Page, alice: User
     page.keyboard.press("Enter")
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Stop 2 runs?")
-    expect(page.get_by_role("rowheader", name="nap")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="nap")).to_be_visible(timeout=LONG)
     press_until(page, page.get_by_label("Reason"))
     page.keyboard.type("no <b>longer</b> needed")
     page.keyboard.press("Enter")
 
     expect(pill(page, "cancelled")).to_be_visible(timeout=LONG)
-    expect(page.locator(".receipt")).to_contain_text("no <b>longer</b> needed")
+    expect(page.locator(".receipt")).to_contain_text("no <b>longer</b> needed", timeout=LONG)
     expect(page.locator("#tree .pill.cancelled")).to_have_count(2, timeout=LONG)
     assert control.get(run.id).stop_reason == "no <b>longer</b> needed"
 
