@@ -18,5 +18,6 @@ urlpatterns = [
     path("api/", runs.api.urls(api)),
     path("accounts/", include("authentication.urls")),
     path("_allauth/", include("allauth.headless.urls")),
+    path("runs/", include("runs.pages.urls")),
     path("", include("books.urls")),
 ]
