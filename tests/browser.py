@@ -53,7 +53,7 @@ class Site:
             self.process = subprocess.Popen(
                 [*command, "graduation_backend.asgi:application"],
                 cwd=ROOT,
-                env={**process_environment(), **self.environment},
+                env={**process_environment(), "PUBLIC_URL": self.address, **self.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -4,89 +4,37 @@ server that it sends to."""
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from authentication.models import OutgoingMail, User
-from tests.acceptance.test_books_pages import CHROMIUM, QUIET
-from tests.environment import DATA_DIR, ROOT
-from tests.services import WorkerProcess, process_environment, wait_until
+from tests.browser import Site, Visitor
+from tests.services import WorkerProcess, wait_until
 
 EVE = "eve@example.com"
 PASSWORD, NEW_PASSWORD = "correct horse battery", "a new long secret"
 
 
-@pytest.fixture(scope="module")
-def mails(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the mails of this module are delivered to, as files."""
-    return tmp_path_factory.mktemp("mails")
-
-
-@pytest.fixture(scope="module")
-def site(redis_server: None, django_db_setup: None) -> Iterator[str]:
-    """The address of a real Daphne."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    with (DATA_DIR / "daphne-accounts.log").open("ab") as log:
-        daphne = subprocess.Popen(
-            [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "graduation_backend.asgi:application"],
-            cwd=ROOT,
-            env={**process_environment(), "PUBLIC_URL": address},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-
-    def answers() -> bool:
-        assert daphne.poll() is None, (DATA_DIR / "daphne-accounts.log").read_text()
-        try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=5) as answer:  # noqa: S310 - our own address
-                return bool(answer.status == 200)
-        except urllib.error.URLError:
-            return False
-
-    try:
-        wait_until(answers, "Daphne answers", 30)
-        yield address
-    finally:
-        daphne.terminate()
-        daphne.wait(20)
+@pytest.fixture
+def mails(tmp_path: Path) -> Path:
+    """Where the mails are delivered to, as files."""
+    folder = tmp_path / "mails"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
-def browser(site: str) -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
-        # Playwright leaves an event loop in this thread, and Django would refuse to look into the database here.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, site: str) -> Iterator[Page]:
+def page(browser: Browser, site: Site) -> Iterator[Page]:
     """A page; the test fails if it says anything on the browser's console."""
-    context = browser.new_context(base_url=site)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    context.close()
-    assert complaints == []
+    visitor = Visitor(browser, site.address)
+    yield visitor.page
+    visitor.context.close()
+    assert visitor.complaints == []
 
 
 class Mailbox:
@@ -113,16 +61,16 @@ class Mailbox:
         return [part.lstrip("\n") for part in path.read_text().split(f"\n{'-' * 79}\n")[:-1]]
 
 
-def link(text: str, site: str) -> str:
-    found = re.search(rf"{re.escape(site)}/accounts/(?:confirm|reset)/\S+", text)
+def link(text: str, site: Site) -> str:
+    found = re.search(rf"{re.escape(site.address)}/accounts/(?:confirm|reset)/\S+", text)
     assert found, text
     return found[0]
 
 
 def test_person_signs_up_confirms_logs_in_and_resets_the_password(
-    page: Page, site: str, mails: Path, start_worker: Callable[..., WorkerProcess]
+    page: Page, site: Site, mails: Path, start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    start_worker(EMAIL_URL=f"file://{mails}", PUBLIC_URL=site, concurrency=1)
+    start_worker(EMAIL_URL=f"file://{mails}", PUBLIC_URL=site.address, concurrency=1)
     mailbox = Mailbox(mails)
 
     page.goto("/accounts/login/")
@@ -161,4 +109,4 @@ def log_in(page: Page, password: str) -> None:
     page.get_by_label("E-mail address").fill(EVE)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="My books")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("books", re.IGNORECASE))
