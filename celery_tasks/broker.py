@@ -135,8 +135,8 @@ def remove(message: Message) -> bool:
 @contextmanager
 def _connected() -> Iterator[Any]:
     with current_app.connection_for_write() as connection:
-        known: tuple[type[Exception], ...] = (*connection.connection_errors, *connection.channel_errors)
-        lost = (OperationalError, OSError, RedisError, *known)
+        known: Any = (*connection.connection_errors, *connection.channel_errors)
+        lost: Any = (OperationalError, OSError, RedisError, *known)
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=ceil(CONNECT_SECONDS))
             yield connection
@@ -154,7 +154,7 @@ def _look_at(connection: Any, name: str) -> Queue:
                 pipe.llen(key)
             sizes = {priority: size for (priority, _), size in zip(lists, pipe.execute(), strict=True) if size}
             return Queue(name, sum(sizes.values()), sizes)
-        unknown: tuple[type[Exception], ...] = connection.channel_errors
+        unknown: Any = connection.channel_errors
         try:
             declared = channel.queue_declare(queue=name, passive=True)
         except unknown:
