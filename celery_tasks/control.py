@@ -199,6 +199,38 @@ def terminate(task_id: str, *, by: AbstractBaseUser | None, reason: str = "", ki
     return f"Its process on {task.worker} got {signal}; the pool starts another."
 
 
+def end(task_id: str, *, by: AbstractBaseUser | None, also_running: bool, kill: bool = False, reason: str = "") -> str:
+    """Revoke a task that has not started, or terminate it if it runs and that is asked for.
+
+    Raises:
+        TaskNotFound, TaskIsRun, TaskIsRunning, TaskAlreadyEnded, BrokerAway.
+    """
+    try:
+        return revoke(task_id, by=by, reason=reason)
+    except TaskIsRunning:
+        if not also_running and not kill:
+            raise
+        return terminate(task_id, by=by, reason=reason, kill=kill)
+    except TaskNotFound:
+        return revoke_unseen(task_id, by=by, reason=reason)
+
+
+def retry_by_id(task_id: str, *, by: AbstractBaseUser | None, reason: str = "") -> str:
+    """As `retry`.
+
+    Raises:
+        TaskNotFound, TaskNotRetryable, TaskIsRun, BrokerAway.
+    """
+    _refuse_run(task_id)
+    task = find_finished(task_id)
+    if task is None:
+        live = find_live(task_id)
+        if live is None:
+            raise TaskNotFound(task_id)
+        raise TaskNotRetryable(task_id, f"it has not ended, it is {live.state}")
+    return retry(task, by=by, reason=reason)
+
+
 def retry(task: PlainTask, *, by: AbstractBaseUser | None, reason: str = "") -> str:
     """Send a finished task again with the same arguments, and return the new task's id.
 
@@ -385,14 +417,15 @@ def _of_message(message: Message) -> LiveTask:
 
 
 def _note(by: AbstractBaseUser | None, object_id: str, name: str, what: str, reason: str) -> None:
-    logger.info("%s %s: %s by %s, reason: %s", name, object_id, what, by or "the command line", reason or "none given")
+    of_what = object_id if name in ("", object_id) else f"{name} {object_id}"
+    logger.info("%s: %s by %s, reason: %s", of_what, what, by or "the command line", reason or "none given")
     if by is None:
         return
     LogEntry.objects.create(
         user_id=by.pk,
         content_type_id=ContentType.objects.get_for_model(PlainTask, for_concrete_model=False).pk,
         object_id=object_id,
-        object_repr=f"{name} {object_id}"[:200] if name != object_id else name[:200],
+        object_repr=of_what[:200],
         action_flag=CHANGE,
         change_message=f"{what}. Reason: {reason or 'none given'}",
     )

@@ -15,6 +15,10 @@ from celery_tasks.workers import WorkerState
 SHOWN_CHARACTERS = 20_000  # of a result or a traceback
 
 
+def as_json(task: LiveTask | PlainTask) -> dict[str, Any]:
+    return live_as_json(task) if isinstance(task, LiveTask) else finished_as_json(task)
+
+
 def live_as_json(task: LiveTask) -> dict[str, Any]:
     return {
         "id": task.id,

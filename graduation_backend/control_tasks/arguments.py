@@ -11,11 +11,14 @@ from typing import Any, NoReturn
 
 from django.core.management.base import CommandParser
 
-from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks import exits, plain_arguments
 from graduation_backend.control_tasks.terminal import printable
 from runs.states import CANCELLING, PAUSING, Status
 
-ACTIONS = ("list", "start", "status", "cancel", "cancel-all", "pause", "resume", "retry", "why", "graphs")
+ACTIONS = (
+    *("list", "start", "status", "cancel", "cancel-all", "pause", "resume", "retry", "why", "graphs"),
+    *plain_arguments.ACTIONS,
+)
 DEFAULT_LIMIT = 50  # of `list --all`
 
 
@@ -40,6 +43,7 @@ def add_arguments(parser: CommandParser) -> None:
     _add_retry(actions)
     _add_why(actions)
     _add_graphs(actions)
+    plain_arguments.add_arguments(actions, _add)
 
 
 def _add(actions: Any, name: str, description: str) -> CommandParser:
