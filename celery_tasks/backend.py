@@ -16,6 +16,8 @@ from django_celery_results.backends import DatabaseBackend
 from celery_tasks import redaction
 from runs.forking import database
 
+MOST_OF_TRACEBACK = 100_000  # characters, the last ones
+
 _forking_process: int | None = None
 
 
@@ -42,7 +44,7 @@ class PlainTaskBackend(DatabaseBackend):  # type: ignore[misc]
             kept = _arguments_of(request)
             found["task_args"], found["task_kwargs"] = json.dumps(kept.args), json.dumps(kept.kwargs)
         if found["traceback"]:
-            found["traceback"] = redaction.redact_text(str(found["traceback"]))
+            found["traceback"] = redaction.redact_text(str(found["traceback"])[-MOST_OF_TRACEBACK:])
         return found
 
     def _get_meta_from_request(self, request: Any = None) -> dict[str, Any]:

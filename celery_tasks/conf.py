@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from django.conf import settings
 
-HIDDEN_NAMES = r"passw|pwd|secret|token|api_?key|authorization|credential|cookie|private_?key"
+HIDDEN_NAMES = r"passw|pwd|secret|token|api[_-]?key|authorization|credential|cookie|private[_-]?key"
 
 
 def hidden_names() -> re.Pattern[str]:

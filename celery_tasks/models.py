@@ -22,6 +22,9 @@ class PlainTask(TaskResult):
         verbose_name = "finished task"
         ordering = ("-date_done", "-id")
 
+    def __str__(self) -> str:
+        return f"{self.task_name or 'task'} {self.task_id}"
+
 
 class LiveTask(models.Model):
     """No table: a name for the page of what the broker and the workers hold now."""

@@ -11,14 +11,16 @@ from functools import lru_cache
 from typing import Any
 
 from celery import current_app
+from celery.utils.saferepr import saferepr
 
 from celery_tasks import conf
 
 HIDDEN = "[hidden]"
 MOST_LEVELS = 20
 
-_PASSWORD_OF_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+(@)")
-_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+# Every repetition is bounded, so that no text makes them slow.
+_PASSWORD_OF_URL = re.compile(r"(://[^/\s:@]{0,200}:)[^/\s@]{1,500}(@)")
+_BEARER = re.compile(r"(?i)\b(bearer|basic)\s{1,5}[\w.~+/=-]{8,}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class _Redaction:
             if isinstance(value, list | tuple):
                 return [self.value(item, "", level + 1) for item in value]
         self.is_complete = False
-        return self._text(repr(value))
+        return self._text(str(saferepr(value, maxlen=1_000)))
 
     def cut(self, shown: Any) -> Any:
         shown, is_whole = cut(shown, conf.most_characters())
@@ -101,9 +103,11 @@ class _Redaction:
         return shown
 
     def _text(self, text: str) -> str:
-        shown = redact_text(text)
-        if shown != text:
-            self.is_complete = False
+        most = conf.most_characters() * 9 // 10
+        shown = redact_text(text[:most])
+        if len(text) > most:
+            shown = f"{shown}… ({len(text):,} characters)"
+        self.is_complete &= shown == text
         return shown
 
 
@@ -125,5 +129,5 @@ def _parameters(task_name: str) -> list[str]:
 @lru_cache(maxsize=4)
 def _assignments(names: str) -> re.Pattern[str]:
     """`password=…`, `"api_key": "…"`: the name stays, the value goes."""
-    value = r"\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+"
-    return re.compile(rf"(?i)([\w-]*(?:{names})[\w-]*[\"']?\s*[=:]\s*)(?:{value})")
+    value = r"\"[^\"]{0,1000}\"|'[^']{0,1000}'|[^\s,;&)}\]]+"
+    return re.compile(rf"(?i)((?:{names})[\w-]{{0,40}}[\"']?\s{{0,5}}[=:]\s{{0,5}})(?:{value})")

@@ -63,7 +63,8 @@ class WorkerState:
 
 
 def list_hostnames() -> list[str]:
-    return sorted(worker.hostname for worker in runs_control.list_workers())
+    """Two workers by mistake of the same name are one for Celery."""
+    return sorted({worker.hostname for worker in runs_control.list_workers()})
 
 
 def list_held(seconds: float = ANSWER_SECONDS) -> tuple[list[HeldTask], list[str]]:
@@ -93,10 +94,10 @@ def list_workers(seconds: float = ANSWER_SECONDS) -> list[WorkerState]:
     Raises:
         BrokerAway.
     """
-    known = sorted(runs_control.list_workers(), key=lambda worker: worker.hostname)
-    answers = _ask([worker.hostname for worker in known], ("stats", "active_queues"), seconds)
+    known = {worker.hostname: worker for worker in runs_control.list_workers()}
+    answers = _ask(sorted(known), ("stats", "active_queues"), seconds)
     found = []
-    for worker in known:
+    for _, worker in sorted(known.items()):
         stats = answers["stats"].get(worker.hostname)
         queues = answers["active_queues"].get(worker.hostname) or []
         if stats is None:
@@ -160,10 +161,10 @@ def revoke(task_ids: Sequence[str], *, terminate: bool, kill: bool = False) -> N
 
 
 def _ask(hostnames: Sequence[str], questions: Sequence[str], seconds: float) -> dict[str, dict[str, Any]]:
-    """The answers to each question by worker. Who leaves one unanswered is not asked the next."""
+    """The answers to each question by worker. Who leaves one unanswered is not asked the next, so that a silent worker
+    costs its time once."""
     answers: dict[str, dict[str, Any]] = {question: {} for question in questions}
     asked = list(hostnames)
-    ends = time.monotonic() + seconds
     try:
         with current_app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=ceil(seconds))
@@ -172,7 +173,7 @@ def _ask(hostnames: Sequence[str], questions: Sequence[str], seconds: float) -> 
                     break
                 inspect = current_app.control.inspect(
                     asked,
-                    timeout=max(ends - time.monotonic(), 0.1),
+                    timeout=seconds,
                     connection=connection,
                     limit=len(asked),  # so that it ends with the last answer
                 )

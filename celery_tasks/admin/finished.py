@@ -52,8 +52,8 @@ class FinishedTaskAdmin(LookOnlyAdmin):
             None,
             {
                 "fields": (
-                    ("task_id", "state"),
-                    ("task_name", "queue"),
+                    ("name", "state"),
+                    ("id_of_task", "queue"),
                     ("worker_name", "retries"),
                     ("began", "done"),
                     "took",
@@ -64,9 +64,9 @@ class FinishedTaskAdmin(LookOnlyAdmin):
         ("Outcome", {"fields": ("shown_result", "shown_traceback")}),
     )
     readonly_fields = (
-        "task_id",
+        "name",
+        "id_of_task",
         "state",
-        "task_name",
         "queue",
         "worker_name",
         "retries",
@@ -135,13 +135,21 @@ class FinishedTaskAdmin(LookOnlyAdmin):
     def name_and_id(self, task: PlainTask) -> str:
         return looks.name_and_id(task.task_name or "-", task.task_id)
 
+    @display(description="task")  # type: ignore[untyped-decorator]
+    def name(self, task: PlainTask) -> str:
+        return task.task_name or "-"
+
+    @display(description="id")  # type: ignore[untyped-decorator]
+    def id_of_task(self, task: PlainTask) -> str:
+        return task.task_id
+
     @display(description="state", ordering="status")  # type: ignore[untyped-decorator]
     def state(self, task: PlainTask) -> str:
         return looks.label(task.status.lower())
 
     @display(description="arguments")  # type: ignore[untyped-decorator]
     def arguments(self, task: PlainTask) -> str:
-        return looks.code(control.arguments_of(task).text[:120]) if task.task_args else "-"
+        return looks.code(control.arguments_of(task).text) if task.task_args else "-"
 
     @display(description="worker", ordering="worker")  # type: ignore[untyped-decorator]
     def worker_name(self, task: PlainTask) -> str:

@@ -254,7 +254,7 @@ def _tasks_table(request: HttpRequest, tasks: list[LiveTask]) -> dict[str, Any]:
         [
             looks.name_and_id(task.name, task.id),
             looks.label(task.state),
-            "" if task.is_run else looks.code(task.arguments.text[:200] or "-"),
+            "" if task.is_run else looks.code(task.arguments.text or "-"),
             _where(task),
             _when(task),
             _task_buttons(request, task),
@@ -266,7 +266,7 @@ def _tasks_table(request: HttpRequest, tasks: list[LiveTask]) -> dict[str, Any]:
 
 def _where(task: LiveTask) -> str:
     lines = [part for part in (task.worker, f"queue {task.queue}" if task.queue else "") if part]
-    return format_html_join("", '<span class="block break-all">{}</span>', [(line,) for line in lines])
+    return format_html_join("", '<span class="block">{}</span>', [(line,) for line in lines])
 
 
 def _when(task: LiveTask) -> str:

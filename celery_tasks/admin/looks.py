@@ -12,6 +12,8 @@ from django.utils.html import format_html
 
 from runs.admin.looks import BUTTON_CLASSES
 
+SHOWN_CHARACTERS = 50  # of arguments in a table
+
 COLOURS = {
     "running": "info",
     "reserved": "primary",
@@ -35,12 +37,14 @@ def button(url: str, text: str) -> str:
     return format_html('<a href="{}" class="{} whitespace-nowrap">{}</a>', url, BUTTON_CLASSES, text)
 
 
-def code(text: str, *, title: str = "") -> str:
-    return format_html('<code class="text-xs break-all" title="{}">{}</code>', title or text, text)
+def code(text: str) -> str:
+    """Cut, and whole where the pointer rests: a table is no wider than the page."""
+    shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return format_html('<code class="text-xs" title="{}">{}</code>', text[:2_000], shown)
 
 
 def name_and_id(name: str, task_id: str) -> str:
-    lines = '<span class="block break-all">{}</span><code class="font-normal text-xs break-all">{}</code>'
+    lines = '<span class="block">{}</span><code class="font-normal text-xs">{}</code>'
     return format_html(lines, name, task_id)
 
 
