@@ -43,6 +43,8 @@ class PlainTaskBackend(DatabaseBackend):  # type: ignore[misc]
         if found["task_name"] is not None:
             kept = _arguments_of(request)
             found["task_args"], found["task_kwargs"] = json.dumps(kept.args), json.dumps(kept.kwargs)
+        elif request is not None:  # what a worker keeps of a task that it does not know
+            found["task_name"] = getattr(request, "name", None)
         if found["traceback"]:
             found["traceback"] = redaction.redact_text(str(found["traceback"])[-MOST_OF_TRACEBACK:])
         return found

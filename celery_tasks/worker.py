@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 from celery import Celery, signals
@@ -41,8 +42,12 @@ def _clean_for_ever() -> None:
         pause.wait(CLEAN_EVERY_SECONDS)
 
 
-def delete_expired() -> int:
-    """Delete the results that are older than `TASKS_KEEP_DAYS`, in small steps; returns how many."""
+def delete_expired(*, closing: bool = True) -> int:
+    """Delete the results that are older than `TASKS_KEEP_DAYS`, in small steps; returns how many.
+
+    Args:
+        closing: this process forks, so it leaves no database connection open.
+    """
     from django.utils import timezone
     from django_celery_results.models import TaskResult
 
@@ -52,7 +57,7 @@ def delete_expired() -> int:
     before = timezone.now() - conf.keep_results()
     total = 0
     while True:
-        with database():
+        with database() if closing else nullcontext():
             old = list(TaskResult.objects.filter(date_done__lt=before).values_list("pk", flat=True)[:BATCH])
             TaskResult.objects.filter(pk__in=old).delete()
         total += len(old)

@@ -67,7 +67,7 @@ def list_hostnames() -> list[str]:
     return sorted({worker.hostname for worker in runs_control.list_workers()})
 
 
-def list_held(seconds: float = ANSWER_SECONDS) -> tuple[list[HeldTask], list[str]]:
+def list_held() -> tuple[list[HeldTask], list[str]]:
     """What the living workers hold, and which of them did not answer in time.
 
     A revoked task that has not started is left out: its worker will drop it.
@@ -76,7 +76,7 @@ def list_held(seconds: float = ANSWER_SECONDS) -> tuple[list[HeldTask], list[str
         BrokerAway.
     """
     hostnames = list_hostnames()
-    answers = _ask(hostnames, ("active", "reserved", "scheduled", "revoked"), seconds)
+    answers = _ask(hostnames, ("active", "reserved", "scheduled", "revoked"))
     revoked = {task_id for ids in answers["revoked"].values() for task_id in ids}
     held: dict[str, HeldTask] = {}
     for question, state in _STATES.items():
@@ -88,14 +88,14 @@ def list_held(seconds: float = ANSWER_SECONDS) -> tuple[list[HeldTask], list[str
     return list(held.values()), [name for name in hostnames if name not in answers["revoked"]]
 
 
-def list_workers(seconds: float = ANSWER_SECONDS) -> list[WorkerState]:
+def list_workers() -> list[WorkerState]:
     """Every worker that has reported in the last seconds, with what it says of itself.
 
     Raises:
         BrokerAway.
     """
     known = {worker.hostname: worker for worker in runs_control.list_workers()}
-    answers = _ask(sorted(known), ("stats", "active_queues"), seconds)
+    answers = _ask(sorted(known), ("stats", "active_queues"))
     found = []
     for _, worker in sorted(known.items()):
         stats = answers["stats"].get(worker.hostname)
@@ -119,7 +119,7 @@ def list_workers(seconds: float = ANSWER_SECONDS) -> list[WorkerState]:
     return found
 
 
-def tell(hostname: str, command: str, seconds: float = CONTROL_SECONDS, **arguments: Any) -> tuple[str, float]:
+def tell(hostname: str, command: str, **arguments: Any) -> tuple[str, float]:
     """Send one command to one worker and wait for its answer.
 
     Returns:
@@ -131,13 +131,13 @@ def tell(hostname: str, command: str, seconds: float = CONTROL_SECONDS, **argume
     begun = time.monotonic()
     try:
         replies = current_app.control.broadcast(
-            command, arguments=arguments, destination=[hostname], reply=True, timeout=seconds, limit=1
+            command, arguments=arguments, destination=[hostname], reply=True, timeout=CONTROL_SECONDS, limit=1
         )
     except _AWAY as error:
         raise BrokerAway(str(error)) from error
     answer = next((reply[hostname] for reply in replies or [] if hostname in reply), None)
     if answer is None:
-        raise WorkerSilent(hostname, seconds)
+        raise WorkerSilent(hostname, CONTROL_SECONDS)
     if "error" in answer:
         raise WorkerRefused(hostname, str(answer["error"]))
     return str(answer.get("ok", "")), time.monotonic() - begun
@@ -160,20 +160,20 @@ def revoke(task_ids: Sequence[str], *, terminate: bool, kill: bool = False) -> N
         raise BrokerAway(str(error)) from error
 
 
-def _ask(hostnames: Sequence[str], questions: Sequence[str], seconds: float) -> dict[str, dict[str, Any]]:
+def _ask(hostnames: Sequence[str], questions: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The answers to each question by worker. Who leaves one unanswered is not asked the next, so that a silent worker
     costs its time once."""
     answers: dict[str, dict[str, Any]] = {question: {} for question in questions}
     asked = list(hostnames)
     try:
         with current_app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=ceil(seconds))
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=ceil(ANSWER_SECONDS))
             for question in questions:
                 if not asked:
                     break
                 inspect = current_app.control.inspect(
                     asked,
-                    timeout=seconds,
+                    timeout=ANSWER_SECONDS,
                     connection=connection,
                     limit=len(asked),  # so that it ends with the last answer
                 )
