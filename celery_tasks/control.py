@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 
 from celery_tasks import broker, workers
 from celery_tasks.broker import Message, Queue
+from celery_tasks.commands import GROW
 from celery_tasks.errors import (
     QueueUnknown,
     TaskAlreadyEnded,
@@ -296,7 +297,7 @@ def ping(hostname: str, *, by: AbstractBaseUser | None, reason: str = "") -> str
 
 
 def grow(hostname: str, number: int, *, by: AbstractBaseUser | None, reason: str = "") -> str:
-    return _change(hostname, "pool_grow", by, reason, f"Grew the pool by {number}", n=_few(number))
+    return _change(hostname, GROW, by, reason, f"Grew the pool by {number}", n=_few(number))
 
 
 def shrink(hostname: str, number: int, *, by: AbstractBaseUser | None, reason: str = "") -> str:

@@ -141,7 +141,7 @@ class FinishedTaskAdmin(LookOnlyAdmin):
 
     @display(description="id")  # type: ignore[untyped-decorator]
     def id_of_task(self, task: PlainTask) -> str:
-        return task.task_id
+        return str(task.task_id)
 
     @display(description="state", ordering="status")  # type: ignore[untyped-decorator]
     def state(self, task: PlainTask) -> str:
