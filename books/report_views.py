@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET
 from books import documents
 from books.analysis.results import BookReport
 from books.models import Book
+from books.pictures import draw_appearances, draw_network
 from books.views import chapters_of, for_members, get_book
 
 MATRIX_PEOPLE = 10
@@ -35,6 +36,8 @@ def report_page(request: HttpRequest, book_id: UUID) -> HttpResponse:
     context = {
         "book": book,
         "report": report,
+        "network": draw_network(report),
+        "appearances": draw_appearances(report),
         "matrix": _meeting_matrix(report),
         "tone_reach": max([TONE_REACH_AT_LEAST, *(abs(item.tone.score) for item in report.tone_by_chapter)]),
         "chapters": [(chapter, chapter_words.get(chapter.number)) for chapter in report.tone_by_chapter],

@@ -28,11 +28,15 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from authentication.models import User
 from books import access, workflow
+from books.analysis.results import BookReport
 from books.forms import UploadForm, max_upload_bytes, megabytes
 from books.models import Book, Section, SectionKind
+from books.pictures import draw_appearances, draw_network
 from books.progress import Progress, find_error, progress_of, with_runs
 from books.removal import BookIsActive, remove_book
+from runs import policy
 from runs.errors import RetryRefused
+from runs.pages.stream import read_cursor
 from runs.states import StopMode
 
 BOOKS_A_PAGE = 50
@@ -140,7 +144,9 @@ def _find_stop_button(person: User, book: Book, progress: Progress) -> StopMode 
 @for_members
 @require_GET
 def book_page(request: HttpRequest, book_id: UUID) -> HttpResponse:
-    return render(request, "books/book.html", _book_context(request, get_book(request, book_id)))
+    cursor = read_cursor()  # before the database, so that nothing is missed
+    context = _with_pictures(_book_context(request, get_book(request, book_id)))
+    return render(request, "books/book.html", {**context, "cursor": cursor})
 
 
 @for_members
@@ -151,7 +157,7 @@ def book_live(request: HttpRequest, book_id: UUID) -> HttpResponse:
         return render(request, "books/parts/gone.html", status=HTMX_STOP_POLLING)
     context = _book_context(request, book)
     if request.GET.get("state") != context["state"]:
-        return render(request, "books/parts/live.html", context)
+        return render(request, "books/parts/live.html", _with_pictures(context))
     if not context["progress"].outlook:
         return HttpResponse(status=204)
     # Only the countdown moves: a button that were replaced every second would swallow clicks.
@@ -177,9 +183,19 @@ def _book_context(request: HttpRequest, book: Book) -> dict[str, Any]:
         "may_change": access.may_change(person, book),
         "stop_button": _find_stop_button(person, book, progress),
         "may_delete": access.may_delete(person, book),
+        "may_see_run": book.run is not None and policy.may_view(person, book.run),
         "error": find_error(book),
         "state": _fingerprint([book.title, book.author, repr(progress), shown]),
     }
+
+
+def _with_pictures(context: dict[str, Any]) -> dict[str, Any]:
+    """The context with the pictures of the report, which is large, so it is read only for a page that is sent."""
+    book, progress = context["book"], context["progress"]
+    if progress.is_active or not progress.has_report:
+        return context
+    report = BookReport.model_validate(book.report)
+    return {**context, "network": draw_network(report), "appearances": draw_appearances(report)}
 
 
 def chapters_of(book: Book) -> QuerySet[Section]:
@@ -255,7 +271,7 @@ def _answer(request: HttpRequest, book_id: UUID) -> HttpResponse:
         return redirect("book-list") if is_in_list else redirect("book", book_id)
     if is_in_list:
         return render(request, "books/parts/rows.html", {**_rows_context(request), "is_answer": True})
-    context = _book_context(request, get_book(request, book_id))
+    context = _with_pictures(_book_context(request, get_book(request, book_id)))
     return render(request, "books/parts/live.html", {**context, "is_answer": True})
 
 

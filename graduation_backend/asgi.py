@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import SessionMiddlewareStack
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.urls import re_path
 
 from graduation_backend import startup
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "graduation_backend.settings")
-
-
-async def refuse_websocket(scope: Any, receive: Any, send: Any) -> None:
-    """Close before accepting, which a browser sees as 403."""
-    await receive()
-    await send({"type": "websocket.close"})
 
 
 django_application = get_asgi_application()
@@ -33,4 +29,10 @@ if "daphne.cli" in sys.modules:
 
     web_shutdown.install(settings.WEB_ON_SHUTDOWN)
 
-application = ProtocolTypeRouter({"http": django_application, "websocket": refuse_websocket})
+from runs import consumers  # noqa: E402 - it needs Django's apps
+
+websockets = URLRouter([*consumers.websocket_urlpatterns, re_path("", consumers.refuse)])  # type: ignore[arg-type]
+# The sockets find the session's user by themselves, again and again.
+application = ProtocolTypeRouter(
+    {"http": django_application, "websocket": AllowedHostsOriginValidator(SessionMiddlewareStack(websockets))}
+)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 import dj_email_url
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 from kombu import Queue
 
@@ -75,6 +76,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "runs.context.standing_freezes",
             ],
         },
     },
@@ -259,6 +261,8 @@ UNFOLD = {
     "SITE_TITLE": "graduation_backend",
     "SITE_HEADER": "graduation_backend",
     "SITE_URL": "/",
+    "DASHBOARD_CALLBACK": "runs.admin.dashboard.on_index",
+    "STYLES": [lambda request: static("runs/admin/admin.css")],
     # The pages' teal, in unfold's steps from lightest to darkest.
     "COLORS": {
         "primary": {

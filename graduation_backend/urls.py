@@ -17,5 +17,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", runs.api.urls(api)),
     path("accounts/", include("authentication.urls")),
+    path("runs/", include("runs.pages.urls")),
     path("", include("books.urls")),
 ]

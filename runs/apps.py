@@ -6,4 +6,9 @@ class RunsConfig(AppConfig):
     verbose_name = "Runs"
 
     def ready(self) -> None:
-        from runs import checks  # noqa: F401
+        from runs import (
+            access,
+            checks,  # noqa: F401
+        )
+
+        access.install()

@@ -21,6 +21,7 @@ from runs.interruption import Interruption
 from runs.models import Run
 from runs.states import NodeStatus, NodeStopOutcome
 from runs.stoppable import path_of
+from runs.telling import Voice
 
 
 class Boundaries(BaseCallbackHandler):
@@ -33,7 +34,15 @@ class Boundaries(BaseCallbackHandler):
     raise_error = True
     run_inline = True
 
-    def __init__(self, run: Run, token: tokens.CancelToken, sink: events.EventSink, interruption: Interruption) -> None:
+    def __init__(
+        self,
+        run: Run,
+        token: tokens.CancelToken,
+        sink: events.EventSink,
+        interruption: Interruption,
+        voice: Voice,
+    ) -> None:
+        self.voice = voice
         self.interruption = interruption
         self.is_async = False  # then callbacks come from the event loop, not from where sync nodes work
         self.run = run
@@ -92,12 +101,13 @@ class Boundaries(BaseCallbackHandler):
             self._end_node(run_id, NodeStatus.FAILED, events.as_error(error))
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._begin_call("model", serialized, run_id, kwargs)
+        self._begin_model(serialized, run_id, kwargs)
 
     def on_chat_model_start(self, serialized: Any, messages: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._begin_call("model", serialized, run_id, kwargs)
+        self._begin_model(serialized, run_id, kwargs)
 
-    def on_llm_new_token(self, *args: Any, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+        self.voice.say(run_id, token, chunk)
         # A call that is under way ends naturally, unless it is interrupted.
         node = node_tokens.current.get()
         if self.token.rung > 0 or (node is not None and node.is_told_to_interrupt):
@@ -118,6 +128,10 @@ class Boundaries(BaseCallbackHandler):
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._end_call(run_id)
 
+    def _begin_model(self, serialized: Any, run_id: UUID, told: dict[str, Any]) -> None:
+        self._begin_call("model", serialized, run_id, told)
+        self.voice.begin_call(run_id, told.get("metadata") or {}, told.get("tags"))
+
     def _begin_call(self, kind: str, serialized: Any, run_id: UUID, told: dict[str, Any]) -> None:
         self.token.raise_if_cancelled()
         name = told.get("name") or (serialized or {}).get("name") or ""
@@ -125,6 +139,7 @@ class Boundaries(BaseCallbackHandler):
         self.sink.call_changed(self.run.id, self.run.attempt, self.calls[run_id])
 
     def _end_call(self, run_id: UUID) -> None:
+        self.voice.end_call(run_id)
         if self.calls.pop(run_id, None) is not None:
             others = list(self.calls.values())
             self.sink.call_changed(self.run.id, self.run.attempt, others[-1] if others else "")

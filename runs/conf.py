@@ -28,12 +28,19 @@ class RunsSettings:
     event_flush_seconds: float = 0.05
     event_stream_length: int = 10_000  # events kept for each run in Redis
     event_stream_seconds: int = 7 * 24 * 3_600  # how long a stream is kept after its last event
+    changes_stream_length: int = 10_000  # of the stream that the lists of all runs follow
+    changes_stream_seconds: int = 24 * 3_600
+    socket_heartbeat_seconds: float = 15.0  # also: how often a socket looks whether its user still may
+    slow_socket_seconds: float = 10.0  # a client that reads nothing for so long is dropped
     max_resurrections: int = 3  # how often a run is started again after its worker was lost
     # What LangGraph streams beside the values, into the run's events: messages (tokens), custom.
     stream_modes: tuple[str, ...] = ()
     on_shutdown: OnShutdown = OnShutdown.CANCEL  # what a worker that is told to end does with its runs
     resurrection_pause_seconds: float = 1.0  # before the first of them; doubled before each further one
     ring_again_seconds: float = 5.0  # a queued run that no idle worker took by then has lost its message
+
+    # Whether an owner may stop, pause and retry own runs without the permission `runs.stop_own_run`.
+    owners_may_stop: bool = True
 
     @property
     def heartbeat_seconds(self) -> float:

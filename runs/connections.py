@@ -10,12 +10,16 @@ from functools import cache
 from uuid import UUID
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from runs.conf import runs_settings
 
 STOP_CHANNEL = "runs:stop"
+CHANGES_KEY = "runs:changes"  # the stream of what the lists of all runs show
+ACCESS_KEY = "runs:access"  # the stream of users whose permissions or sessions have changed
 
 RedisError = redis.RedisError
 
@@ -42,6 +46,19 @@ def subscriber() -> redis.client.PubSub:
     pubsub: redis.client.PubSub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     pubsub.subscribe(STOP_CHANNEL)
     return pubsub
+
+
+def async_redis(*, timeout_seconds: float, connections: int) -> redis.asyncio.Redis:
+    """A client for the running event loop, to be closed by its owner; it waits for a free one of its connections."""
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        runs_settings().redis_url,
+        max_connections=connections,
+        timeout=timeout_seconds,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=1.0,
+        retry=AsyncRetry(NoBackoff(), 0),
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def stream_key(run_id: UUID) -> str:

@@ -153,8 +153,8 @@ def submit(
         if same is None:
             raise
         return same
-    # Paused, if its parent is being paused.
-    events.sink().status(run.id, Status(run.status), graph=graph, parent_id=str(parent) if parent else None)
+    events.sink().know(run)
+    events.sink().status(run.id, Status(run.status), attempt=0)  # paused, if its parent is being paused
     if ring and run.status == Status.QUEUED:
         transaction.on_commit(partial(dispatch.ring_one, run))
     return run

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -177,6 +178,28 @@ def list_pool(worker: str, timeout_seconds: float = 2.0) -> list[int]:
         raise BrokerAway(str(error)) from error
     pool: dict[str, Any] = answer[worker]["pool"] if worker in answer else {}
     return [int(pid) for pid in pool.get("processes", [])]
+
+
+def list_versions(workers: Sequence[str], timeout_seconds: float = 2.0) -> dict[str, str]:
+    """The versions of Celery and Python that workers have, by node name; who does not answer in time is left out.
+
+    Raises:
+        BrokerAway.
+    """
+    if not workers:
+        return {}
+    try:
+        inspect = current_app.control.inspect(list(workers), timeout=timeout_seconds, limit=len(workers))
+        answers: dict[str, Any] = inspect.report() or {}
+    except (OperationalError, OSError, RedisError) as error:
+        raise BrokerAway(str(error)) from error
+    return {worker: _version(str(answer.get("ok", ""))) for worker, answer in answers.items()}
+
+
+def _version(report: str) -> str:
+    # Celery's bug report begins: software -> celery:5.7.0 (…) kombu:5.6.0 py:3.11.2
+    found = dict(re.findall(r"\b(celery|py):(\S+)", report))
+    return ", ".join(f"{name} {found[key]}" for key, name in (("celery", "Celery"), ("py", "Python")) if key in found)
 
 
 def revoke(task_ids: Sequence[str], *, kill: bool) -> None:

@@ -173,6 +173,12 @@ class AlreadyRetried(RetryRefused):
         super().__init__(run_id, f"it was retried already, and the newest try, run {newest_id}, is {status}")
 
 
+class FreezeNotFound(RunsError):
+    def __init__(self, freeze_id: object) -> None:
+        self.freeze_id = freeze_id
+        super().__init__(f"there is no freeze {freeze_id}")
+
+
 class ShuttingDown(RunsError):
     """This process is about to end; another one, or the next, takes new runs."""
 

@@ -19,7 +19,7 @@ import psutil
 from django.db import transaction
 from django.utils import timezone
 
-from runs import events, node_stops, pauses, receipts, registry, stops, tokens
+from runs import announcements, events, node_stops, pauses, receipts, registry, stops, telling, tokens
 from runs.conf import runs_settings
 from runs.models import Run
 from runs.node_tokens import NodeStopOrder
@@ -100,13 +100,17 @@ def _execute(run_id: UUID, supervised: Supervised) -> Settled | None:
         _settle_unclaimed(run_id)
         return None
     sink = events.sink()
+    sink.know(run)
     sink.status(run.id, Status.RUNNING, attempt=run.attempt, worker=supervised.worker)
     token = tokens.CancelToken(run.id, run.attempt)
+    token.on_acknowledged = partial(sink.stop, run.id, "acknowledged")
+    token.voice = voice = telling.Voice(run.id, sink)
+    telling.install_log_handler()
     token.on_critical = partial(supervised.critical, run.id)
     token.nodes.on_left = partial(supervised.node_left, run.id)
     if run.attempt > 1:
         token.nodes.expect(node_stops.list_standing(run.id, run.attempt))
-    thread = GraphThread(run, token)
+    thread = GraphThread(run, token, voice)
     with _lock:
         _running[run.id] = thread
     supervised.begun(run.id, run.attempt)
@@ -134,7 +138,7 @@ def _settle_unclaimed(run_id: UUID) -> None:
     """A run below a stopping one may have been queued in the last moment; it never starts."""
     if registry.has_stopping_ancestor(run_id):
         request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent was stopped", 0.0)
-        registry.request_stop([run_id], request)
+        announcements.tell_stop(registry.request_stop([run_id], request), request)
 
 
 def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Remains | None) -> Settled | None:
@@ -145,7 +149,7 @@ def _settle(run: Run, outcome: Outcome, token: tokens.CancelToken, remains: Rema
     if outcome.status is Status.CANCELLED and not token.should_stop():
         # The graph raised RunCancelled by itself: that is a stop, too, and every stop has somebody who asked.
         request = StopRequest(StopMode.CANCEL, StopSource.NODE, run.graph, "the graph stopped itself", 0.0)
-        registry.request_own_stop(run.id, run.attempt, request)
+        announcements.tell_stop(registry.request_own_stop(run.id, run.attempt, request), request)
     write = partial(
         registry.settle,
         run.id,
@@ -184,7 +188,7 @@ def _leave(run: Run, outcome: Outcome, remains: Remains | None) -> bool:
     if outcome.status is Status.WAITING:
         status = registry.suspend(run.id, run.attempt, awaited=outcome.awaited, questions=outcome.questions)
         if status is not None:
-            events.sink().status(run.id, status)
+            events.sink().status(run.id, status, attempt=run.attempt)
             pauses.wake([run.id])
     else:
         status = pauses.give_back(run.id, run.attempt)
@@ -231,8 +235,7 @@ def _ask_for_kill(run: Run, reason: str) -> bool:
 
 def announce(settled: Settled) -> None:
     """Tell everybody who waits for it that a run has ended."""
-    sink = events.sink()
-    sink.status(settled.run_id, settled.status)
+    announcements.tell_settled(settled)
     if settled.status is Status.FAILED:
         request = StopRequest(StopMode.CANCEL, StopSource.PARENT, "", "its parent failed")
         stops.stop_children(Run.objects.filter(parent_id=settled.run_id), request)

@@ -17,6 +17,7 @@ from runs.states import (
     CANCELLING,
     PAUSING,
     TERMINAL,
+    FreezeScope,
     NodeStatus,
     NodeStopOutcome,
     OnParentStop,
@@ -30,6 +31,7 @@ DEFAULT_PRIORITY = 5
 
 _active = Q(status__in=sorted(ACTIVE))
 _stopping = Q(stop_requested_at__isnull=False)
+_standing = Q(lifted_at__isnull=True)
 
 
 def new_run_id() -> UUID:
@@ -145,6 +147,9 @@ class Run(models.Model):
         permissions: ClassVar = [
             ("stop_any_run", "Can stop every run"),
             ("kill_run", "Can kill a run at once"),
+            # Asked for only where RUNS_OWNERS_MAY_STOP is off: otherwise every owner may.
+            ("stop_own_run", "Can stop own runs"),
+            ("use_brake", "Can use the emergency brake"),
         ]
         indexes: ClassVar = [
             models.Index(fields=["status", "queued_at"], name="run_status_queued"),
@@ -155,6 +160,14 @@ class Run(models.Model):
             models.Index(fields=["stop_deadline"], condition=_active & _stopping, name="run_stopping"),
             models.Index(fields=["adopted_by"], condition=Q(adopted_by__isnull=False), name="run_adopted"),
             models.Index(fields=["started_at"], condition=_active & Q(max_seconds__isnull=False), name="run_limited"),
+            # For lists and statistics that stay quick with millions of rows.
+            models.Index(fields=["status", "-id"], name="run_status"),
+            models.Index(fields=["created_at"], name="run_created"),
+            models.Index(fields=["worker", "-id"], name="run_worker"),
+            models.Index(fields=["stop_rung", "-id"], condition=_stopping, name="run_stop_rung"),
+            models.Index(
+                fields=["status", "finished_at"], condition=Q(finished_at__isnull=False), name="run_status_finished"
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
@@ -342,6 +355,58 @@ class StopReceipt(models.Model):
 
     def __str__(self) -> str:
         return f"receipt of {self.run_id}"
+
+
+class Freeze(models.Model):
+    """The emergency brake: while it stands, nothing that it matches is claimed. `brake` is the only writer."""
+
+    scope = models.CharField(max_length=5, choices=FreezeScope)
+    graph = models.CharField(max_length=200, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    actor = models.CharField(max_length=200, blank=True)  # who, in words, also where there is no user
+    source = models.CharField(max_length=8, choices=StopSource)
+    reason = models.TextField(blank=True)
+    frozen_at = models.DateTimeField(default=timezone.now)
+    lifted_at = models.DateTimeField(null=True, blank=True)
+    lifted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    lifted_actor = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        verbose_name_plural = "emergency brake"
+        # A claim looks there, each time.
+        indexes: ClassVar = [models.Index(fields=["scope"], condition=_standing, name="freeze_standing")]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(scope=FreezeScope.ALL, graph="", owner__isnull=True)
+                | (Q(scope=FreezeScope.GRAPH, owner__isnull=True) & ~Q(graph=""))
+                | Q(scope=FreezeScope.OWNER, graph="", owner__isnull=False),
+                name="freeze_names_its_scope",
+            ),
+            # At most one stands for the same.
+            models.UniqueConstraint(fields=["scope"], condition=_standing & Q(scope="all"), name="freeze_of_all"),
+            models.UniqueConstraint(fields=["graph"], condition=_standing & Q(scope="graph"), name="freeze_of_graph"),
+            models.UniqueConstraint(fields=["owner"], condition=_standing & Q(scope="owner"), name="freeze_of_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return f"freeze of {self.what}"
+
+    @property
+    def what(self) -> str:
+        """What it holds back, in words."""
+        if self.scope == FreezeScope.GRAPH:
+            return f"graph {self.graph}"
+        return f"runs of {self.owner}" if self.scope == FreezeScope.OWNER else "all runs"
+
+    @property
+    def is_standing(self) -> bool:
+        return self.lifted_at is None
 
 
 class Worker(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -71,8 +72,8 @@ def cancel_node(
             _stop_children(run.id, stop.namespace, times)
     transaction.on_commit(dispatch.ring_look)
     for execution in found:
-        data = {"node": execution.node, "namespace": execution.namespace, "reason": reason, "mode": times.mode.value}
-        events.sink().emit(run.id, "node.stop", data)
+        data = {"execution_id": execution.id, "node": execution.node, "reason": reason, "mode": times.mode.value}
+        transaction.on_commit(partial(events.sink().emit, run.id, "node.stop", data))
     return requested
 
 

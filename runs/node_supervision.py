@@ -142,11 +142,9 @@ def record_kill(stop: NodeStop, *, pid: int, stacks: str, killed: list[dict[str,
 
 
 def _end_nodes(stop: NodeStop) -> None:
-    running = NodeExecution.objects.filter(run_id=stop.run_id, attempt=stop.attempt, status=NodeStatus.RUNNING)
+    of_attempt = NodeExecution.objects.filter(run_id=stop.run_id, attempt=stop.attempt)
     own = Q(pk=stop.pk) | Q(namespace__startswith=f"{stop.namespace}|")
-    now = timezone.now()
     error = events.as_error(NodeCancelled(stop.execution.node, stop.reason))
-    running.filter(own).update(status=NodeStatus.CANCELLED, finished_at=now, error=error)
+    events.end_nodes(of_attempt.filter(own), NodeStatus.CANCELLED, error)
     message = f"its process was killed to stop {stop.execution.node}; it runs again"
-    again = {"type": "ProcessKilled", "message": message}
-    running.update(status=NodeStatus.CANCELLED, finished_at=now, error=again)
+    events.end_nodes(of_attempt, NodeStatus.CANCELLED, {"type": "ProcessKilled", "message": message})

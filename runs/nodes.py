@@ -103,7 +103,7 @@ def spawn(
         )
 
     child = _start_children(token, start)
-    events.sink().emit(token.run_id, "child.spawned", {"child_id": str(child.id), "graph": graph})
+    events.sink().child(token.run_id, child.id, graph, child_key)
     return child.id
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -18,7 +19,7 @@ from runs import dispatch, events, queries, registry
 from runs.errors import RunAlreadyEnded, RunIsStopping, RunNotPaused
 from runs.inputs import checked_choice, checked_text
 from runs.requests import PauseRequest
-from runs.states import Status, StopSource
+from runs.states import PAUSING, Status, StopSource
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,9 @@ def pause_runs(
     if len(settled) < len(reached):
         transaction.on_commit(dispatch.ring_look)
     for item in reached:
-        events.sink().emit(item.run_id, "run.pause", {"reason": request.reason})
-        if item.status is Status.PAUSED:
-            events.sink().status(item.run_id, Status.PAUSED)
+        transaction.on_commit(partial(events.sink().emit, item.run_id, "run.pause", {"reason": request.reason}))
+        displayed = PAUSING if item.status is Status.RUNNING else ""
+        events.sink().status(item.run_id, item.status, displayed=displayed)
     return PauseResult([item.run_id for item in reached], settled)
 
 
@@ -115,9 +116,8 @@ def resume_runs(run_ids: Sequence[UUID], *, cascade: bool = True) -> ResumeResul
     """Let these runs go on; what is neither paused nor pausing is left alone."""
     reached = [item for part in _parts(run_ids) for item in registry.resume(part, cascade=cascade)]
     for item in reached:
-        events.sink().emit(item.run_id, "run.resume", {})
-        if item.status is not Status.RUNNING:
-            events.sink().status(item.run_id, item.status)
+        transaction.on_commit(partial(events.sink().emit, item.run_id, "run.resume", {}))
+        events.sink().status(item.run_id, item.status)
     _ring([item.run_id for item in reached if item.status is Status.QUEUED])
     # What it waits for may have ended in between.
     wake(item.run_id for item in reached if item.status is Status.WAITING)
@@ -135,7 +135,11 @@ def _parts(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:
 def wake(run_ids: Iterable[UUID]) -> None:
     """Queue those waiting runs again that no longer wait for anything."""
     for run_id in run_ids:
-        if registry.wake(run_id):
+        landed = registry.wake(run_id)
+        done_and_total = registry.find_progress(run_id)
+        if done_and_total is not None:
+            events.sink().waiting_progress(run_id, *done_and_total)
+        if landed:
             events.sink().status(run_id, Status.QUEUED)
             _ring([run_id])
 
@@ -152,7 +156,8 @@ def give_back(run_id: UUID, attempt: int, *, resurrect: bool = False, pause_seco
     """
     status = registry.requeue(run_id, attempt, resurrect=resurrect, pause_seconds=pause_seconds)
     if status is not None:
-        events.sink().status(run_id, status, **({"resurrected": True} if resurrect else {}))
+        more: dict[str, Any] = {"resurrected": True} if resurrect else {}
+        events.sink().status(run_id, status, attempt=attempt, **more)
     if status is Status.QUEUED:
         _ring([run_id])
     return status

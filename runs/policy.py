@@ -10,11 +10,17 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser, PermissionsMixin
 from django.db.models import QuerySet
 
+from runs.conf import runs_settings
 from runs.models import Run
 
 Person = AbstractBaseUser | AnonymousUser
 
-VIEW_ANY, STOP_ANY, KILL = "runs.view_run", "runs.stop_any_run", "runs.kill_run"
+VIEW_ANY, STOP_ANY, STOP_OWN = "runs.view_run", "runs.stop_any_run", "runs.stop_own_run"
+KILL, USE_BRAKE = "runs.kill_run", "runs.use_brake"
+
+
+def may_view_any(user: Person) -> bool:
+    return _has(user, VIEW_ANY)
 
 
 def visible_runs(user: Person) -> QuerySet[Run]:
@@ -24,7 +30,9 @@ def visible_runs(user: Person) -> QuerySet[Run]:
 
 def stoppable_runs(user: Person) -> QuerySet[Run]:
     """The runs that `may_stop` allows, ended ones among them."""
-    return Run.objects.all() if _has(user, STOP_ANY) else _own_runs(user)
+    if _has(user, STOP_ANY):
+        return Run.objects.all()
+    return _own_runs(user) if _may_stop_own(user) else Run.objects.none()
 
 
 def may_view(user: Person, run: Run) -> bool:
@@ -32,7 +40,7 @@ def may_view(user: Person, run: Run) -> bool:
 
 
 def may_stop(user: Person, run: Run) -> bool:
-    return _is_owner(user, run) or _has(user, STOP_ANY)
+    return (_is_owner(user, run) and _may_stop_own(user)) or _has(user, STOP_ANY)
 
 
 def may_retry(user: Person, run: Run) -> bool:
@@ -43,6 +51,28 @@ def may_retry(user: Person, run: Run) -> bool:
 def may_kill(user: Person, run: Run) -> bool:
     """End its process at once. A kill is a stop, so it takes the right to stop the run as well."""
     return may_stop(user, run) and _has(user, KILL)
+
+
+def may_kill_any(user: Person) -> bool:
+    """Whether there is a run that `may_kill` could allow: what a list of many asks before it looks at each."""
+    return _has(user, KILL)
+
+
+def may_use_brake(user: Person) -> bool:
+    """Freeze and unfreeze. To stop what runs as well takes the right to stop it."""
+    return _has(user, USE_BRAKE)
+
+
+def may_view_all(user: Person) -> bool:
+    return _has(user, VIEW_ANY)
+
+
+def may_stop_all(user: Person) -> bool:
+    return _has(user, STOP_ANY)
+
+
+def _may_stop_own(user: Person) -> bool:
+    return runs_settings().owners_may_stop or _has(user, STOP_OWN)
 
 
 def _own_runs(user: Person) -> QuerySet[Run]:

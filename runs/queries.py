@@ -17,7 +17,7 @@ from runs.dispatch import CeleryTask
 from runs.errors import RunNotFound, WaitTimedOut
 from runs.inputs import checked_run_id, find_uuid
 from runs.models import NodeExecution, Run, StopReceipt, Worker
-from runs.states import ACTIVE, CANCELLING, PAUSING, Status
+from runs.states import ACTIVE, CANCELLING, PAUSING, TERMINAL, Status
 
 WORKER_ALIVE_SECONDS = 15
 LARGE_FIELDS = ("input", "output", "questions", "answers", "metadata")  # as large as a graph makes them
@@ -105,6 +105,8 @@ def _matching(graph: str | None, owner: AbstractBaseUser | None, among: QuerySet
 
 def displayed_as(statuses: Collection[str]) -> Q:
     """The filter for `Run.display_status`."""
+    if TERMINAL.issuperset(statuses):
+        return Q(status__in=list(statuses))  # which an index answers alone
     stopping = Q(status__in=ACTIVE, stop_requested_at__isnull=False)
     pausing = Q(status=Status.RUNNING, pause_requested_at__isnull=False) & ~stopping
     found = Q(status__in=[status for status in statuses if status in Status.values]) & ~stopping & ~pausing

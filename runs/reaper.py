@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from runs import dispatch, events, executions, leases, node_stops, pauses, registry, remains, stops
+from runs import dispatch, events, executions, freezes, leases, node_stops, pauses, registry, remains, stops
 from runs.conf import runs_settings
 from runs.errors import RunAlreadyEnded
 from runs.models import Run
@@ -80,7 +80,7 @@ def ring_again() -> None:
     now = timezone.now()
     before = now - timedelta(seconds=runs_settings().ring_again_seconds)
     lost = Run.objects.filter(status=Status.QUEUED, queued_at__lt=before).exclude(rung_at__gte=before)
-    lost = lost.exclude(not_before__gt=now)
+    lost = lost.exclude(not_before__gt=now).exclude(freezes.is_frozen())
     found = list(lost.order_by("queued_at").values_list("id", flat=True)[:100])
     if found:
         logger.info("ringing again for %d queued runs", len(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -116,6 +117,11 @@ def node_stop_as_json(stop: NodeStop) -> dict[str, Any]:
         "killed": stop.killed,
         "stacks": stop.stacks,
     }
+
+
+def result_as_json(result: Any) -> dict[str, list[str]]:
+    """What one call has reached, such as a `StopResult`: lists of the ids of runs, by their names."""
+    return {name: [str(run_id) for run_id in run_ids] for name, run_ids in asdict(result).items()}
 
 
 def _stop(run: Run) -> dict[str, Any] | None:

@@ -192,8 +192,8 @@ def _insert(new: Run, old: Run) -> None:
 
 
 def _tell(new: Run, old: Run) -> None:
-    parent_id = str(new.parent_id) if new.parent_id else None
     sink = events.sink()
-    sink.status(new.id, Status.QUEUED, graph=new.graph, parent_id=parent_id, retry_of=str(old.id))
+    sink.know(new)
+    sink.status(new.id, Status.QUEUED, attempt=0)
     sink.emit(old.id, "run.retried", {"run_id": str(new.id), "from_start": new.retry_from_start})
     dispatch.ring_one(new)

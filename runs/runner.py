@@ -10,10 +10,9 @@ import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,6 +32,7 @@ from runs.lineage import Tries
 from runs.models import Run
 from runs.states import NodeStatus, Status
 from runs.stoppable import stoppable
+from runs.telling import Voice
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,9 @@ class Outcome:
 class GraphThread(threading.Thread):
     """The OS thread in which one attempt's graph runs; `outcome` is there once it has been joined."""
 
-    def __init__(self, run: Run, token: tokens.CancelToken) -> None:
+    def __init__(self, run: Run, token: tokens.CancelToken, voice: Voice) -> None:
         super().__init__(name=f"run-{run.id}", daemon=True)
+        self.voice = voice
         self.run_row = run
         self.token = token
         self.control = RunControl()
@@ -96,7 +97,7 @@ class GraphThread(threading.Thread):
 
     def _run(self) -> None:
         tokens.enter(self.token, alone=False)
-        boundaries = Boundaries(self.run_row, self.token, events.sink(), self.interruption)
+        boundaries = Boundaries(self.run_row, self.token, events.sink(), self.interruption, self.voice)
         try:
             self.outcome = drive(self.run_row, self.token, self.control, boundaries)
             boundaries.end_open_nodes(NodeStatus.CANCELLED)
@@ -131,8 +132,7 @@ def drive(run: Run, token: tokens.CancelToken, control: RunControl, boundaries: 
     graph = _equip(found, boundaries)
     snapshot = graph.get_state(config) if _may_go_on(run) else None
     entry, config = _entry(run, tries, snapshot, config)
-    modes, tell = runs_settings().stream_modes, partial(boundaries.sink.emit, run.id)
-    return _outcome(streaming.invoke(graph, entry, config, control, modes, tell))
+    return _outcome(streaming.invoke(graph, entry, config, control, _modes(boundaries.voice), boundaries.voice))
 
 
 async def _drive_async(
@@ -145,8 +145,14 @@ async def _drive_async(
         graph = _equip(found, boundaries)
         snapshot = await graph.aget_state(config) if _may_go_on(run) else None
         entry, config = await sync_to_async(_entry)(run, tries, snapshot, config)
-        modes, tell = runs_settings().stream_modes, partial(boundaries.sink.emit, run.id)
-        return _outcome(await streaming.ainvoke(graph, entry, config, control, modes, tell))
+        modes, voice = _modes(boundaries.voice), boundaries.voice
+        return _outcome(await streaming.ainvoke(graph, entry, config, control, modes, voice))
+
+
+def _modes(voice: Voice) -> Sequence[str]:
+    modes = runs_settings().stream_modes
+    voice.tells_tokens = "messages" not in modes
+    return modes
 
 
 def _config(run: Run, token: tokens.CancelToken, boundaries: Boundaries, tries: Tries) -> dict[str, Any]:

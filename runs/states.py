@@ -75,6 +75,14 @@ class StopSource(TextChoices):
     LIMIT = "limit", "time limit"
 
 
+class FreezeScope(TextChoices):
+    """Whose queued runs a freeze holds back."""
+
+    ALL = "all", "all runs"
+    GRAPH = "graph", "runs of a graph"
+    OWNER = "owner", "runs of an owner"
+
+
 class OnParentStop(TextChoices):
     """What a child does when its parent is stopped."""
 

@@ -2,7 +2,7 @@
 the result that they have declared.
 
 Only the runner uses it. A node's result goes through LangGraph's own writers, so its edges, conditional edges and the
-checkpoint are those of a node that has ended.
+checkpoint are those of a node that has ended. What a node gives to LangGraph's stream writer goes to the watchers.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph._internal._constants import CONFIG_KEY_RUNTIME
 from langgraph.errors import GraphInterrupt
 from langgraph.pregel import Pregel
 from langgraph.pregel._read import DEFAULT_BOUND
+from langgraph.runtime import Runtime
 
 from runs import node_tokens, tokens
 from runs.errors import NodeCancelled, RunCancelled
@@ -115,8 +119,16 @@ class StoppableNode(Runnable[Any, Any]):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         token, run = _tokens_of(config)
-        if token is None or run is None:
+        if run is None:
             return self.bound.invoke(input, config, **kwargs)
+        with _speaking(config, run) as config:
+            if token is None:
+                return self.bound.invoke(input, config, **kwargs)
+            return self._invoke(token, run, input, config, **kwargs)
+
+    def _invoke(
+        self, token: NodeToken, run: tokens.CancelToken, input: Any, config: RunnableConfig | None, **kwargs: Any
+    ) -> Any:
         variable = node_tokens.current.set(token)
         try:
             try:
@@ -137,8 +149,16 @@ class StoppableNode(Runnable[Any, Any]):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         token, run = _tokens_of(config)
-        if token is None or run is None:
+        if run is None:
             return await self.bound.ainvoke(input, config, **kwargs)
+        with _speaking(config, run) as config:
+            if token is None:
+                return await self.bound.ainvoke(input, config, **kwargs)
+            return await self._ainvoke(token, run, input, config, **kwargs)
+
+    async def _ainvoke(
+        self, token: NodeToken, run: tokens.CancelToken, input: Any, config: RunnableConfig | None, **kwargs: Any
+    ) -> Any:
         variable = node_tokens.current.set(token)
         try:
             token.enter_task()
@@ -175,6 +195,29 @@ def _tokens_of(config: RunnableConfig | None) -> tuple[NodeToken | None, tokens.
     if run is None:
         return None, None
     return run.nodes.find(str(configurable.get("checkpoint_ns", ""))), run
+
+
+@contextmanager
+def _speaking(config: RunnableConfig | None, run: tokens.CancelToken) -> Iterator[RunnableConfig | None]:
+    """Make the node's stream writer one that tells the watchers, in its config and its context.
+
+    LangGraph's own mode `custom` would do the same, and execute every node in a pool of OS threads.
+    """
+    configurable = (config or {}).get("configurable") or {}
+    runtime = configurable.get(CONFIG_KEY_RUNTIME)
+    if config is None or run.voice is None or not isinstance(runtime, Runtime):
+        yield config
+        return
+    write = partial(run.voice.custom, str(configurable.get("checkpoint_ns", "")))
+    own: RunnableConfig = {
+        **config,
+        "configurable": {**configurable, CONFIG_KEY_RUNTIME: runtime.override(stream_writer=write)},
+    }
+    variable = var_child_runnable_config.set(own)
+    try:
+        yield own
+    finally:
+        var_child_runnable_config.reset(variable)
 
 
 def _is_taken(error: BaseException, token: NodeToken, run: tokens.CancelToken) -> bool:

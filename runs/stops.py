@@ -13,7 +13,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.db.models import QuerySet
 
-from runs import dispatch, events, pauses, queries, registry
+from runs import announcements, dispatch, pauses, queries, registry
 from runs.errors import RunAlreadyEnded
 from runs.inputs import checked_choice, checked_seconds, checked_text
 from runs.models import Run
@@ -129,6 +129,7 @@ def stop_runs(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = 
         reached = registry.escalate(run_ids, request, cascade=cascade)
         escalated = [run_id for run_id in reached if run_id not in new]
         transaction.on_commit(partial(dispatch.ring_stops, escalated, request.reason))
+        announcements.tell_escalation(escalated, request)
     settled = [item.run_id for item in stopped if item.status is Status.CANCELLED]
     return StopResult([item.run_id for item in stopped], settled, escalated)
 
@@ -147,10 +148,7 @@ def _stop(run_ids: Sequence[UUID], request: StopRequest, *, cascade: bool = True
     executing = [item.run_id for item in stopped if item.status is not Status.CANCELLED]
     # The doorbell first: everything after it can wait.
     transaction.on_commit(partial(dispatch.ring_stops, executing, request.reason))
-    for item in stopped:
-        events.sink().emit(item.run_id, "run.stop", {"reason": request.reason, "mode": request.mode})
-        if item.status is Status.CANCELLED:
-            events.sink().status(item.run_id, Status.CANCELLED)
+    announcements.tell_stop(stopped, request)
     waiting = {item.parent_id for item in stopped if item.parent_id and item.status is Status.CANCELLED}
     pauses.wake(waiting - {item.run_id for item in stopped})
     return stopped

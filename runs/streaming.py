@@ -1,13 +1,14 @@
 """What LangGraph streams while a graph runs: the values become the run's output, the rest its events.
 
-Which modes are streamed beside the values is a setting. `messages` makes chat models stream, and LangGraph then
-executes every node in a pool of its own.
+Which modes are streamed beside the values is a setting. `messages` makes chat models stream that are only invoked, and
+LangGraph then executes every node in a pool of its own, as with every mode. Without it `telling` tells the tokens of
+the models that stream by themselves; what nodes write themselves it tells always.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from langgraph.runtime import RunControl
 
@@ -15,31 +16,40 @@ from runs.jsonable import as_json
 
 INTERRUPT = "__interrupt__"  # as it stands in what `invoke` returns
 
-# Told of an event: its type and its data.
-Tell = Callable[[str, dict[str, Any]], None]
+ALWAYS_TOLD = "custom"
+
+
+class Told(Protocol):
+    """Who takes the events."""
+
+    def token(self, message_id: str | None, node: str, namespace: str, text: str) -> None: ...
+
+    def part(self, mode: str, namespace: str, data: Any) -> None: ...
 
 
 class Collector:
     """Takes the parts of a stream in their order; `output` is then what `invoke` returns."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, told: Told) -> None:
+        self._told = told
         self._values: Any = None
         self._interrupts: list[Any] = []
 
-    def take(self, mode: str, part: Any) -> None:
-        if mode == "values":
-            self._values = part
-        elif mode == "updates":
-            if isinstance(part, dict):
-                self._interrupts.extend(part.get(INTERRUPT, ()))
-        elif mode == "messages":
+    def take(self, namespace: Sequence[str], mode: str, part: Any) -> None:
+        """Take one part; `namespace` is empty for the graph itself, whose values alone are the output."""
+        if mode == "messages":
             message, metadata = part
             if text := message.text:
-                node = str(metadata.get("langgraph_node", ""))
-                self._tell("token", {"message_id": message.id, "node": node, "text": str(text)})
+                place = str(metadata.get("langgraph_checkpoint_ns", ""))
+                self._told.token(message.id, str(metadata.get("langgraph_node", "")), place, str(text))
+        elif mode == "values":
+            if not namespace:
+                self._values = part
+        elif mode == "updates":
+            if not namespace and isinstance(part, dict):
+                self._interrupts.extend(part.get(INTERRUPT, ()))
         else:
-            self._tell(mode, {"data": as_json(part)})
+            self._told.part(mode, "|".join(namespace), as_json(part))
 
     @property
     def output(self) -> Any:
@@ -50,26 +60,30 @@ class Collector:
 
 
 def invoke(
-    graph: Any, entry: Any, config: dict[str, Any], control: RunControl, modes: Sequence[str], tell: Tell
+    graph: Any, entry: Any, config: dict[str, Any], control: RunControl, modes: Sequence[str], told: Told
 ) -> Any:
     """Run the graph to its end or its next interrupt."""
+    modes = [mode for mode in modes if mode != ALWAYS_TOLD]
     if not modes:
         return graph.invoke(entry, config, control=control, durability="sync")
-    collector = Collector(tell)
-    asked = ["updates", "values", *modes]
-    for mode, part in graph.stream(entry, config, stream_mode=asked, control=control, durability="sync"):
-        collector.take(mode, part)
+    collector = Collector(told)
+    for part in graph.stream(entry, config, **_how(modes), control=control):
+        collector.take(*part)
     return collector.output
 
 
 async def ainvoke(
-    graph: Any, entry: Any, config: dict[str, Any], control: RunControl, modes: Sequence[str], tell: Tell
+    graph: Any, entry: Any, config: dict[str, Any], control: RunControl, modes: Sequence[str], told: Told
 ) -> Any:
     """The same for a graph with async nodes."""
+    modes = [mode for mode in modes if mode != ALWAYS_TOLD]
     if not modes:
         return await graph.ainvoke(entry, config, control=control, durability="sync")
-    collector = Collector(tell)
-    asked = ["updates", "values", *modes]
-    async for mode, part in graph.astream(entry, config, stream_mode=asked, control=control, durability="sync"):
-        collector.take(mode, part)
+    collector = Collector(told)
+    async for part in graph.astream(entry, config, **_how(modes), control=control):
+        collector.take(*part)
     return collector.output
+
+
+def _how(modes: Sequence[str]) -> dict[str, Any]:
+    return {"stream_mode": ["updates", "values", *modes], "subgraphs": True, "durability": "sync"}

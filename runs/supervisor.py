@@ -293,6 +293,9 @@ class Supervisor:
             fresh = [run.id for run in stopping if run.stop_delivered_at is None and run.id in self.delivered]
             if fresh:
                 registry.mark_delivered(fresh, timezone.now())
+                events.sink().learn(fresh)
+                for run_id in fresh:
+                    events.sink().stop(run_id, "delivered")
             self.nodes.look(table)
             for run_id in receipts.list_requested(list(table)):
                 self._take_evidence(run_id)
@@ -365,6 +368,7 @@ class Supervisor:
                 logger.info("run %s did not come to a boundary in time, it is interrupted", run_id)
                 if self._send(StopOrder(run_id, attempt, "interrupted", rung=Rung.INTERRUPT)):
                     self.interrupted[run_id] = attempt
+                    events.sink().stop(run_id, "interrupting", rung=Rung.INTERRUPT.value)
 
     def _kill(self, run_id: UUID) -> None:
         child = self._child_of(run_id)
@@ -381,6 +385,7 @@ class Supervisor:
         attempt = child.attempt
         logger.warning("run %s did not stop in time, its process %d is killed", run_id, child.pid)
         if not is_kept:
+            events.sink().stop(run_id, "killing", rung=Rung.KILL.value)
             with database():
                 self._take_evidence(run_id)
         killed = self._end_process(child)

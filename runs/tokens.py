@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any, Protocol
 from uuid import UUID
 
 from runs import node_tokens
@@ -48,6 +49,14 @@ class CriticalSection:
     ended_at: float | None = None
 
 
+class Voice(Protocol):
+    """Takes what a run says while it is executed; see `telling`."""
+
+    def custom(self, namespace: str, value: Any) -> None: ...
+
+    def log(self, level: str, logger: str, message: str) -> None: ...
+
+
 class CancelToken:
     """Tells one attempt whether it must stop.
 
@@ -71,6 +80,9 @@ class CancelToken:
         self.sections: list[CriticalSection] = []
         # Told of each change of `critical_until`, with the time or None; `executions` passes it to the supervisor.
         self.on_critical: Callable[[float | None], None] = lambda until: None
+        # Told when a boundary has raised for the first time; `executions` tells it the watchers.
+        self.on_acknowledged: Callable[[], None] = lambda: None
+        self.voice: Voice | None = None  # what the run says is told to it
 
     def request(self, reason: str) -> None:
         """Make every boundary raise from now on. A second request changes nothing."""
@@ -112,6 +124,7 @@ class CancelToken:
     def acknowledge(self) -> None:
         if self.acknowledged_at is None:
             self.acknowledged_at = time.time()
+            self.on_acknowledged()
 
     @property
     def critical_until(self) -> float | None:
@@ -233,6 +246,11 @@ _in_critical: ContextVar[bool] = ContextVar("runs_in_critical", default=False)
 def find_token() -> CancelToken | None:
     """The token of the run whose node is asking; None outside any run."""
     return _current.get() or _only
+
+
+def find_own_token() -> CancelToken | None:
+    """The token of the calling context itself, for those to whom a guess is not enough."""
+    return _current.get()
 
 
 def enter(token: CancelToken, *, alone: bool) -> None:

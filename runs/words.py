@@ -63,6 +63,16 @@ def rungs_ahead(plan: Schedule, now: datetime) -> str:
     return ", ".join(ahead)
 
 
+def progress_in_words(run: Any) -> str:
+    """`3/10`; nothing if the run tells none."""
+    return f"{run.progress_done}/{run.progress_total}" if run.progress_total else ""
+
+
+def error_in_words(error: dict[str, Any] | None) -> str:
+    """The error of a run or a node: its type and its message; nothing for None."""
+    return f"{error.get('type', '')}: {error.get('message', '')}" if error else ""
+
+
 def limits_in_words(run: Any) -> list[str]:
     """The times that a run has of its own."""
     times = (

@@ -34,6 +34,7 @@ def install(app: Celery) -> None:
     app.steps["worker"].add(SupervisorStep)
     signals.worker_init.connect(_open_link, weak=False)
     signals.worker_process_init.connect(_join_pool, weak=False)
+    signals.worker_process_shutdown.connect(_tell_last, weak=False)
     signals.task_prerun.connect(_renew_connections, weak=False)
     signals.worker_shutting_down.connect(_begin_shutdown, weak=False)
     signals.worker_shutdown.connect(_retire, weak=False)
@@ -112,6 +113,13 @@ def _join_pool(**_: Any) -> None:
     killing.become_subreaper()
     own: Any = pool_processes.current_process()
     _link = ChildLink(_inbox, own.index)
+
+
+def _tell_last(**_: Any) -> None:
+    """In a prefork child that ends in good order: what its last run said may still wait to be written."""
+    from runs import events
+
+    events.sink().flush()
 
 
 def _renew_connections(**_: Any) -> None:

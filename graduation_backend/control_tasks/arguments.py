@@ -16,19 +16,36 @@ from graduation_backend.control_tasks.terminal import printable
 from runs.states import CANCELLING, PAUSING, Status
 
 ACTIONS = (
-    *("list", "start", "status", "cancel", "cancel-all", "pause", "resume", "retry", "why", "graphs"),
+    "list",
+    "start",
+    "status",
+    "cancel",
+    "cancel-all",
+    "pause",
+    "resume",
+    "retry",
+    "why",
+    "graphs",
+    "workers",
+    "unfreeze",
     *plain_arguments.ACTIONS,
 )
 DEFAULT_LIMIT = 50  # of `list --all`
+LEAST_INTERVAL_SECONDS = 0.1
 
 
 class OneLineParser(CommandParser):
     """Says what is wrong in one line; the usage is a `--help` away."""
 
     def error(self, message: str) -> NoReturn:
-        if not self.called_from_command_line:
-            raise exits.Error(message, exits.USAGE)
-        self.exit(exits.USAGE, f"Error: {printable(message)}; see: {self.prog} --help\n")
+        complain(self, message)
+
+
+def complain(parser: CommandParser, message: str) -> NoReturn:
+    """End with one line for a person, raise for a caller in Python."""
+    if not parser.called_from_command_line:
+        raise exits.Error(message, exits.USAGE)
+    parser.exit(exits.USAGE, f"Error: {printable(message)}; see: {parser.prog} --help\n")
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -43,6 +60,8 @@ def add_arguments(parser: CommandParser) -> None:
     _add_retry(actions)
     _add_why(actions)
     _add_graphs(actions)
+    _add_workers(actions)
+    _add_unfreeze(actions)
     plain_arguments.add_arguments(actions, _add)
 
 
@@ -62,7 +81,7 @@ def _add_list(actions: Any) -> None:
         metavar="S",
         help="only runs with this status, may be repeated: %(choices)s",
     )
-    parser.add_argument("--graph", metavar="G", help="only runs of this graph")
+    _add_graph(parser)
     parser.add_argument("--all", action="store_true", help="also runs that have ended")
     parser.add_argument("--tree", action="store_true", help="show children below their parents")
     parser.add_argument(
@@ -71,6 +90,15 @@ def _add_list(actions: Any) -> None:
         metavar="N",
         help=f"the newest N runs (all active ones; with --all {DEFAULT_LIMIT})",
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on, live, until q or Ctrl+C; for a file or a pipe a table, with --json a line, at each change",
+    )
+    parser.add_argument(
+        "--interval", type=_interval, metavar="SECONDS", help="with --watch: between looks (default: 1)"
+    )
+    _add_as(parser, "list only what this account may see")
 
 
 def _add_start(actions: Any) -> None:
@@ -95,20 +123,21 @@ def _add_start(actions: Any) -> None:
         parser.add_argument(
             name, type=_seconds, metavar="SECONDS", help=f"{what} (default: its graph's in RUNS_GRAPHS)"
         )
+    _add_follow(parser)
     _add_wait(parser, "wait until it has ended, and exit with 1 if it did not complete")
 
 
 def _add_status(actions: Any) -> None:
     parser = _add(actions, "status", "Show one run in detail, or one plain Celery task.")
     _add_task_id(parser)
+    _add_follow(parser)
+    _add_as(parser, "act as this account: it must be one that may see the run, and stop it when Ctrl+C asks")
 
 
 def _add_cancel(actions: Any) -> None:
     parser = _add(actions, "cancel", "Stop a run and everything below it, or a plain Celery task.")
     _add_task_id(parser)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--force", action="store_true", help="kill: end its process at once")
-    how.add_argument("--interrupt", action="store_true", help="raise an exception inside its nodes at once")
+    _add_mode(parser, "its process", "its nodes")
     parser.add_argument(
         "--grace",
         type=_seconds,
@@ -127,30 +156,34 @@ def _add_cancel(actions: Any) -> None:
         help="stop only this running node: its name, its path in subgraphs (a/b), or the id of one execution",
     )
     parser.add_argument("--every", action="store_true", help="with --node: all executions that the name stands for")
-    parser.add_argument("--no-cascade", action="store_true", help="leave its children alone")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the run")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be stopped")
+    _add_no_cascade(parser)
+    _add_reason(parser, "kept with the run")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only show what would be stopped, and what it is doing now"
+    )
+    _add_as(parser, "act as this account: it must be one that may stop the run; kept with the run")
     _add_wait(parser, "wait until all of it has stopped")
 
 
 def _add_cancel_all(actions: Any) -> None:
     parser = _add(actions, "cancel-all", "Stop every active run.")
-    parser.add_argument("--graph", metavar="G", help="only runs of this graph")
+    _add_graph(parser)
     parser.add_argument("--owner", metavar="EMAIL", help="only runs of this account")
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--force", action="store_true", help="kill: end their processes at once")
-    how.add_argument("--interrupt", action="store_true", help="raise an exception inside their nodes at once")
+    _add_mode(parser, "their processes", "their nodes")
     parser.add_argument("--yes", action="store_true", help="don't ask")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the runs")
+    _add_reason(parser, "kept with the runs")
     parser.add_argument("--tasks", action="store_true", help="also the plain Celery tasks")
+    parser.add_argument(
+        "--freeze", action="store_true", help="and let nothing new of it begin, until `control_tasks unfreeze`"
+    )
     _add_wait(parser, "wait until all of them have stopped")
 
 
 def _add_pause(actions: Any) -> None:
     parser = _add(actions, "pause", "Pause a run and everything below it: it leaves at its next step, and can go on.")
     _add_task_id(parser)
-    parser.add_argument("--no-cascade", action="store_true", help="leave its children alone")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="kept until it is resumed")
+    _add_no_cascade(parser)
+    _add_reason(parser, "kept until it is resumed")
     _add_wait(parser, "wait until nothing of it executes, and exit with 1 if it ended instead")
 
 
@@ -165,7 +198,8 @@ def _add_retry(actions: Any) -> None:
     parser.add_argument(
         "--from-start", action="store_true", help="begin anew (default: go on from its last checkpoint)"
     )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="kept with the new run")
+    _add_reason(parser, "kept with the new run")
+    _add_follow(parser)
     _add_wait(parser, "wait until it has ended, and exit with 1 if it did not complete")
 
 
@@ -179,13 +213,56 @@ def _add_graphs(actions: Any) -> None:
     parser.add_argument("--check", action="store_true", help="import each, and exit with 1 if one fails")
 
 
+def _add_workers(actions: Any) -> None:
+    _add(actions, "workers", "List the workers: slots, current runs, and when each was last heard of.")
+
+
+def _add_graph(parser: CommandParser) -> None:
+    parser.add_argument("--graph", metavar="G", help="only runs of this graph")
+
+
+def _add_as(parser: CommandParser, description: str) -> None:
+    parser.add_argument("--as", dest="as_user", metavar="EMAIL", help=f"{description} (default: everything is allowed)")
+
+
+def _add_follow(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="show it live until it ends, and exit with 1 if it did not complete; Ctrl+C asks whether to cancel it; "
+        "with --json its events, one a line",
+    )
+
+
+def _add_mode(parser: CommandParser, processes: str, nodes: str) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--force", action="store_true", help=f"kill: end {processes} at once")
+    how.add_argument("--interrupt", action="store_true", help=f"raise an exception inside {nodes} at once")
+
+
+def _add_no_cascade(parser: CommandParser) -> None:
+    parser.add_argument("--no-cascade", action="store_true", help="leave its children alone")
+
+
+def _add_reason(parser: CommandParser, description: str) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help=description)
+
+
+def _add_unfreeze(actions: Any) -> None:
+    parser = _add(actions, "unfreeze", "Lift the emergency brake: let what is queued begin again.")
+    parser.add_argument("--graph", metavar="G", help="only the freeze of this graph")
+    parser.add_argument("--owner", metavar="EMAIL", help="only the freeze of this account")
+
+
 def _add_task_id(parser: CommandParser) -> None:
     parser.add_argument("--task-id", required=True, metavar="ID", help="of the run, which is its Celery task's id, too")
 
 
 def _add_wait(parser: CommandParser, description: str) -> None:
     parser.add_argument("--wait", action="store_true", help=description)
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="with --wait: exit with 4 after that time")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="with --wait or --follow: exit with 4 after it"
+    )
 
 
 def parse_input(text: str) -> Any:
@@ -222,6 +299,13 @@ def _seconds(text: str) -> float:
         seconds = -1.0
     if not isfinite(seconds) or seconds < 0:
         raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < LEAST_INTERVAL_SECONDS:
+        raise ArgumentTypeError(f"{text!r} is too short: allowed is {LEAST_INTERVAL_SECONDS} or more")
     return seconds
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,23 +10,37 @@ from typing import Any
 from django.utils import timezone
 
 from graduation_backend.control_tasks import exits
-from graduation_backend.control_tasks.terminal import Screen, printable, shortened
+from graduation_backend.control_tasks.acting import Acting, acting_as
+from graduation_backend.control_tasks.terminal import Screen, printable, printable_part, shortened
 from runs import control, representation
 from runs.dispatch import CeleryTask
 from runs.errors import BrokerAway
 from runs.models import NodeExecution, Run
 from runs.states import NodeStatus
-from runs.words import duration, how_it_stopped, limits_in_words, moment, node_path
+from runs.words import (
+    duration,
+    error_in_words,
+    how_it_stopped,
+    limits_in_words,
+    moment,
+    node_path,
+    progress_in_words,
+)
 
 SHOWN_NODES = 30
 SHOWN_CHILDREN = 30
 
 
 def show_status(options: dict[str, Any], screen: Screen) -> int:
-    run = control.find(options["task_id"])
+    acting = acting_as(options["as_user"])
+    run = acting.find(options["task_id"])
     if run is None:
-        _show_task(get_celery_task(options["task_id"]), options, screen)
+        _show_task(get_celery_task(options["task_id"], acting), options, screen)
         return exits.DONE
+    if options["follow"]:
+        from graduation_backend.control_tasks.following import follow
+
+        return follow(run, options, screen, acting, from_start=False)
     nodes = control.list_nodes(run.id)
     below = control.list_tree(run.id)[1:]
     if options["json"]:
@@ -45,14 +59,14 @@ def show_status(options: dict[str, Any], screen: Screen) -> int:
     return exits.DONE
 
 
-def get_celery_task(task_id: str) -> CeleryTask:
+def get_celery_task(task_id: str, acting: Acting) -> CeleryTask:
     """The plain task with this id that a worker holds.
 
     Raises:
-        Error: no worker holds it, or none can be asked.
+        Error: no worker holds it, or none can be asked, or it may not be seen.
     """
     try:
-        tasks = control.list_celery_tasks()
+        tasks = control.list_celery_tasks() if acting.sees_plain_tasks else []
     except BrokerAway as error:
         raise exits.Error(
             f"there is no run {task_id}, and no worker can be asked for a plain task, because {error}",
@@ -69,6 +83,8 @@ def get_celery_task(task_id: str) -> CeleryTask:
 
 
 def _show_task(task: CeleryTask, options: dict[str, Any], screen: Screen) -> None:
+    if options["follow"]:
+        raise exits.Error(f"{task.id} is a plain Celery task, which tells nothing to follow", exits.USAGE)
     if options["json"]:
         screen.json(asdict(task))
         return
@@ -103,7 +119,7 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
         ("graph", run.graph),
         ("status", screen.status(run.display_status)),
         ("node", run.current_node),
-        ("progress", f"{run.progress_done}/{run.progress_total}" if run.progress_total else ""),
+        ("progress", progress_in_words(run)),
         ("owner", str(run.owner) if run.owner else ""),
         ("parent", str(run.parent_id) if run.parent_id else ""),
         *_try_fields(run),
@@ -119,7 +135,7 @@ def _fields(run: Run, screen: Screen) -> list[tuple[str, Any]]:
         *stop_fields(run),
         *pause_fields(run),
         ("asks", shortened(run.questions) if run.questions and run.status == "waiting" else ""),
-        ("error", _error(run.error)),
+        ("error", error_in_words(run.error)),
         ("input", shortened(run.input)),
         ("output", shortened(run.output) if run.output is not None else ""),
     ]
@@ -168,10 +184,6 @@ def pause_fields(run: Run) -> list[tuple[str, str]]:
     return [("pause asked", f"{moment(run.pause_requested_at)} by {who}"), ("pause reason", run.pause_reason)]
 
 
-def _error(error: dict[str, Any] | None) -> str:
-    return f"{error.get('type', '')}: {error.get('message', '')}" if error else ""
-
-
 def _took(run: Run) -> str:
     if run.started_at is None:
         return ""
@@ -205,7 +217,7 @@ def _print_nodes(screen: Screen, nodes: Sequence[NodeExecution]) -> None:
     grid = Table.grid(padding=(0, 2, 0, 0))
     for node in nodes[-SHOWN_NODES:]:
         took = duration(((node.finished_at or timezone.now()) - node.started_at).total_seconds())
-        problem = _error(node.error) if node.status in (NodeStatus.FAILED, NodeStatus.CANCELLED) else ""
+        problem = error_in_words(node.error) if node.status in (NodeStatus.FAILED, NodeStatus.CANCELLED) else ""
         cells = ("", node_path(node.namespace, node.node), node.status, took, problem)
         grid.add_row(*(Text(printable(cell)) for cell in cells))
     screen.show(grid)
@@ -221,8 +233,9 @@ def _print_below(screen: Screen, below: Sequence[Run]) -> None:
         screen.line(f"  … and {len(below) - SHOWN_CHILDREN} more, all of them with --json")
 
 
-def print_runs(screen: Screen, runs: Sequence[Run]) -> None:
-    """Runs as an indented tree, one a line."""
+def print_runs(screen: Screen, runs: Sequence[Run], more: Callable[[Run], str] = lambda run: "") -> None:
+    """Runs as an indented tree, one a line, with what else there is to say of each."""
     for run, depth in control.in_tree_order(runs):
         fate = "  (goes on when its parent is stopped)" if run.on_parent_stop == "abandon" else ""
-        screen.line(f"  {'  ' * depth}{run.id}  {printable(run.graph)}  {screen.status(run.display_status)}{fate}")
+        status = screen.status(run.display_status)
+        screen.line(f"  {'  ' * depth}{run.id}  {printable(run.graph)}  {status}{printable_part(more(run))}{fate}")

@@ -31,7 +31,7 @@ _ADVICE: dict[type[errors.RunsError], str] = {
     errors.NodeNotRunning: "; nothing was changed",
     errors.NodeAmbiguous: " with --every",
     task_errors.TaskIsRun: ": control_tasks cancel, control_tasks retry",
-    task_errors.WorkerSilent: "; to see the workers: manage.py control_tasks tell-worker --help",
+    task_errors.WorkerSilent: "; to see the workers: manage.py control_tasks workers",
     errors.BrokerAway: "; start the services or correct CELERY_BROKER_URL",
 }
 

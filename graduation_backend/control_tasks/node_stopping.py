@@ -9,6 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks.acting import Acting
 from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.waiting import wait_until_ended
 from runs import control, node_control, representation
@@ -17,14 +18,16 @@ from runs.states import NodeStopOutcome, StopMode, StopSource
 from runs.words import duration, node_path, rungs_ahead
 
 
-def cancel_node(options: dict[str, Any], mode: StopMode, screen: Screen) -> int:
+def cancel_node(options: dict[str, Any], mode: StopMode, acting: Acting, screen: Screen) -> int:
     for name in ("dry_run", "no_cascade"):
         if options[name]:
             raise exits.Error(f"--{name.replace('_', '-')} is not allowed with --node", exits.USAGE)
+    run = acting.get(options["task_id"])
+    acting.require_stop(run, mode)
     stops = control.cancel_node(
-        options["task_id"],
+        run.id,
         options["node"],
-        actor=control.cli_actor(),
+        **acting.who_asks(),
         source=StopSource.CLI,
         reason=options["reason"],
         mode=mode,
@@ -58,8 +61,7 @@ def _wait(stops: Sequence[NodeStop], options: dict[str, Any], screen: Screen) ->
         look,
         screen,
         timeout_seconds=options["timeout"],
-        on_interrupt=f"the stop goes on; to kill at once: {how}",
-        on_timeout=f"the stop goes on; to kill at once: {how}",
+        advice=f"the stop goes on; to kill at once: {how}",
     )
 
 

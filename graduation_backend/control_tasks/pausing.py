@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from graduation_backend.control_tasks import exits
@@ -29,14 +28,13 @@ def pause(options: dict[str, Any], screen: Screen) -> int:
             lambda: _find_pausing(run, cascade=cascade),
             screen,
             timeout_seconds=options["timeout"],
-            on_interrupt=f"the pause stands; to take it back: manage.py control_tasks resume --task-id {run.id}",
-            on_timeout=f"the pause stands; to take it back: manage.py control_tasks resume --task-id {run.id}",
+            advice=f"the pause stands; to take it back: manage.py control_tasks resume --task-id {run.id}",
         )
         run = control.get(run.id)
         if not options["json"]:
             screen.line(f"Run {run.id} is {run.display_status}.")
     if options["json"]:
-        screen.json({**_as_json(result), "run": representation.as_json(run)})
+        screen.json({**representation.result_as_json(result), "run": representation.as_json(run)})
     return exits.FAILED if options["wait"] and run.status != Status.PAUSED else exits.DONE
 
 
@@ -45,7 +43,7 @@ def resume(options: dict[str, Any], screen: Screen) -> int:
     result = control.resume(run.id)
     run = control.get(run.id)
     if options["json"]:
-        screen.json({**_as_json(result), "run": representation.as_json(run)})
+        screen.json({**representation.result_as_json(result), "run": representation.as_json(run)})
     else:
         screen.line(_describe_resume(run, result))
     return exits.DONE
@@ -75,7 +73,3 @@ def _describe_resume(run: Run, result: ResumeResult) -> str:
         number = len(result.withdrawn)
         parts.append(f"Withdrew the pause of {count(number, 'run')} that {'was' if number == 1 else 'were'} executing.")
     return " ".join([*parts, f"Run {run.id} is {run.display_status}."])
-
-
-def _as_json(result: PauseResult | ResumeResult) -> dict[str, list[str]]:
-    return {name: [str(run_id) for run_id in run_ids] for name, run_ids in asdict(result).items()}

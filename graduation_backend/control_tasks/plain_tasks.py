@@ -8,8 +8,8 @@ from typing import Any
 from celery_tasks import control, representation
 from celery_tasks.models import PlainTask
 from graduation_backend.control_tasks import exits
-from graduation_backend.control_tasks.listing import print_table
 from graduation_backend.control_tasks.plain_arguments import ORDERS
+from graduation_backend.control_tasks.tables import print_table
 from graduation_backend.control_tasks.terminal import Screen, shortened
 from runs.errors import BrokerAway
 from runs.words import duration

@@ -8,14 +8,16 @@ from typing import Any
 
 from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.accounts import get_account
-from graduation_backend.control_tasks.listing import print_table
-from graduation_backend.control_tasks.terminal import Screen, shortened
+from graduation_backend.control_tasks.acting import Acting
+from graduation_backend.control_tasks.brake import describe
+from graduation_backend.control_tasks.ending import require_completed, tell_end
+from graduation_backend.control_tasks.tables import print_table
+from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.waiting import wait_until_ended
-from runs import catalog, control, representation
+from runs import brake, catalog, control, representation
 from runs.errors import GraphImportFailed
 from runs.models import DEFAULT_PRIORITY, Run, new_run_id
-from runs.states import Status
-from runs.words import count, duration
+from runs.words import count
 
 
 def start(options: dict[str, Any], screen: Screen) -> int:
@@ -38,25 +40,29 @@ def start(options: dict[str, Any], screen: Screen) -> int:
         screen.note(f"The key was used before, by this run; it is {run.display_status}.")
     elif not control.list_workers():
         screen.note("No worker is alive: the run is queued until one starts.")
+    if hold := brake.find_hold(run):
+        screen.note(f"{describe(hold)}. The run is queued.")
     return tell_started(run, options, screen)
 
 
 def tell_started(run: Run, options: dict[str, Any], screen: Screen) -> int:
-    """Print the id of a run that was queued, and with `--wait` how it ends."""
+    """Print the id of a run that was queued, and with `--wait` or `--follow` how it ends."""
     if not options["json"]:
         screen.line(str(run.id))
+    if options.get("follow"):
+        from graduation_backend.control_tasks.following import follow
+
+        return follow(run, options, screen, Acting(), from_start=True)
     if not options["wait"]:
         if options["json"]:
             screen.json(representation.as_json(run))
         elif screen.is_terminal:
-            screen.note(f"To look at it: manage.py control_tasks status --task-id {run.id}")
+            screen.note(f"To look at it: manage.py control_tasks status --follow --task-id {run.id}")
         return exits.DONE
     return _wait(run, options, screen)
 
 
 def _wait(run: Run, options: dict[str, Any], screen: Screen) -> int:
-    cancel = f"to cancel it: manage.py control_tasks cancel --task-id {run.id}"
-
     def look() -> list[Run]:
         current = control.get(run.id)
         return [] if current.is_terminal else [current]
@@ -65,26 +71,14 @@ def _wait(run: Run, options: dict[str, Any], screen: Screen) -> int:
         look,
         screen,
         timeout_seconds=options["timeout"],
-        on_interrupt=f"run {run.id} goes on; {cancel}",
-        on_timeout=f"it goes on; {cancel}",
+        advice=f"run {run.id} goes on; to cancel it: manage.py control_tasks cancel --task-id {run.id}",
     )
     run = control.get(run.id)
     if options["json"]:
         screen.json(representation.as_json(run))
-    elif run.status == Status.COMPLETED and run.finished_at:
-        took = duration((run.finished_at - run.created_at).total_seconds())
-        screen.line(f"completed after {took}")
-        screen.line(shortened(run.output, 2_000))
-    if run.status == Status.COMPLETED:
-        return exits.DONE
-    raise exits.Error(f"run {run.id} {_how_it_ended(run)}; for more: manage.py control_tasks status --task-id {run.id}")
-
-
-def _how_it_ended(run: Run) -> str:
-    if run.status == Status.CANCELLED:
-        return "was cancelled" + (f" ({run.stop_reason})" if run.stop_reason else "")
-    error = run.error or {}
-    return f"failed: {error.get('type', '')}: {error.get('message', '')}"
+    else:
+        tell_end(run, screen)
+    return require_completed(run)
 
 
 def list_graphs(options: dict[str, Any], screen: Screen) -> int:

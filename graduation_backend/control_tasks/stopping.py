@@ -11,19 +11,21 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks import brake, exits
 from graduation_backend.control_tasks.accounts import get_account
-from graduation_backend.control_tasks.details import brief_json, get_celery_task, print_runs
+from graduation_backend.control_tasks.acting import acting_as
+from graduation_backend.control_tasks.details import get_celery_task
 from graduation_backend.control_tasks.node_stopping import cancel_node
+from graduation_backend.control_tasks.preview import show_what_would_stop
 from graduation_backend.control_tasks.terminal import Screen
 from graduation_backend.control_tasks.waiting import Active, wait_until_ended
 from runs import control, representation
 from runs.control import StopResult
 from runs.dispatch import CeleryTask
-from runs.errors import BrokerAway, RunAlreadyEnded
+from runs.errors import BrokerAway
 from runs.ladder import Rung, Schedule, latest, next_rung
 from runs.models import Run
-from runs.states import Status, StopMode, StopSource
+from runs.states import StopMode, StopSource
 from runs.words import count, duration, rungs_ahead
 
 
@@ -34,16 +36,20 @@ def cancel(options: dict[str, Any], screen: Screen) -> int:
         raise exits.Error("--interrupt-after is not allowed with --force or --interrupt: at once it is", exits.USAGE)
     if options["every"] and options["node"] is None:
         raise exits.Error("--every needs --node", exits.USAGE)
+    acting = acting_as(options["as_user"])
     if options["node"] is not None:
-        return cancel_node(options, _mode(options), screen)
-    run = control.find(options["task_id"])
+        return cancel_node(options, _mode(options), acting, screen)
+    run = acting.find(options["task_id"])
     if run is None:
-        return _cancel_celery_task(get_celery_task(options["task_id"]), options, screen)
+        task = get_celery_task(options["task_id"], acting)
+        acting.require_stop_of_plain_tasks()
+        return _cancel_celery_task(task, options, screen)
+    acting.require_stop(run, _mode(options))
     if options["dry_run"]:
-        return _show_what_would_stop(run, options, screen)
+        return show_what_would_stop(run, _find_affected(run.id, options), _mode(options), options, screen)
     result = control.cancel(
         run.id,
-        actor=control.cli_actor(),
+        **acting.who_asks(),
         source=StopSource.CLI,
         reason=options["reason"],
         mode=_mode(options),
@@ -68,21 +74,24 @@ def cancel(options: dict[str, Any], screen: Screen) -> int:
         if not options["json"]:
             screen.line(_describe_end(run))
     if options["json"]:
-        screen.json({**_as_json(result), "run": representation.as_json(run)})
+        screen.json({**representation.result_as_json(result), "run": representation.as_json(run)})
     return exits.DONE
 
 
 def cancel_all(options: dict[str, Any], screen: Screen) -> int:
     if options["tasks"] and (options["graph"] or options["owner"]):
         raise exits.Error("--tasks has no --graph and no --owner: plain tasks have neither", exits.USAGE)
+    brake.check(options)
     if not options["yes"] and not sys.stdin.isatty():
         raise exits.Error("nobody can be asked here; say --yes to cancel without a question", exits.USAGE)
     owner = get_account(options["owner"])
     matching = [run.id for run in control.list_active(graph=options["graph"], owner=owner)]
     affected = control.list_stoppable(matching)
     tasks, problem = _find_celery_tasks() if options["tasks"] else ([], None)
-    if (affected or tasks) and not options["yes"] and not _is_confirmed(affected, tasks, options, screen):
+    asks = (affected or tasks or options["freeze"]) and not options["yes"]
+    if asks and not _is_confirmed(affected, tasks, options, screen):
         raise exits.Error("nothing was cancelled")
+    frozen = brake.freeze(options, owner) if options["freeze"] else None
     result = control.cancel_all(
         graph=options["graph"],
         owner=owner,
@@ -96,6 +105,8 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
     if not options["json"]:
         plan = latest(run.stop_plan for run in control.list_stoppable(list({*matching, *result.reached})))
         screen.line(_describe_all(result, tasks, plan, timezone.now()))
+        if frozen is not None:
+            screen.line(brake.describe(frozen))
     if options["wait"]:
         awaited = list({*matching, *result.reached})
         _wait(
@@ -108,7 +119,8 @@ def cancel_all(options: dict[str, Any], screen: Screen) -> int:
         if not options["json"] and (awaited or tasks):
             screen.line("All of it has stopped.")
     if options["json"]:
-        screen.json({**_as_json(result), "tasks": [task.id for task in tasks]})
+        freeze = {"freeze": brake.as_json(frozen)} if frozen is not None else {}
+        screen.json({**representation.result_as_json(result), "tasks": [task.id for task in tasks], **freeze})
     if problem is not None:
         raise exits.Error(f"the plain Celery tasks were not cancelled, because {problem}")
     return exits.DONE
@@ -129,20 +141,6 @@ def _find_affected(run_id: UUID, options: dict[str, Any]) -> list[Run]:
         current = control.get(run_id)
         return [] if current.is_terminal else [current]
     return control.list_stoppable([run_id])
-
-
-def _show_what_would_stop(run: Run, options: dict[str, Any], screen: Screen) -> int:
-    if run.status in (Status.COMPLETED, Status.FAILED):
-        raise RunAlreadyEnded(run.id, run.status)
-    affected = _find_affected(run.id, options)
-    if options["json"]:
-        screen.json({"would_stop": [brief_json(member) for member in affected]})
-    elif affected:
-        screen.line(f"Would stop {count(len(affected), 'run')}:")
-        print_runs(screen, affected)
-    else:
-        screen.line(f"Would stop nothing: run {run.id} was cancelled already.")
-    return exits.DONE
 
 
 def _describe(run: Run, result: StopResult, plan: Schedule | None, now: datetime) -> str:
@@ -212,9 +210,12 @@ def _is_confirmed(
 ) -> bool:
     what = [count(len(affected), "run")] if affected else []
     what += [count(len(tasks), "plain task")] if tasks else []
-    verb = _mode(options).label.capitalize()
+    verb = _mode(options).label
+    parts = [brake.question(options)] if options["freeze"] else []
+    parts += [f"{verb} {' and '.join(what)}"] if what else []
+    question = " and ".join(parts)
     try:
-        return screen.ask(f"{verb} {' and '.join(what)}? [y/N]").strip().lower() in ("y", "yes")
+        return screen.ask(f"{question[0].upper()}{question[1:]}? [y/N]").strip().lower() in ("y", "yes")
     except EOFError:
         return False
 
@@ -224,13 +225,8 @@ def _wait(look: Callable[[], Active], options: dict[str, Any], screen: Screen, *
         look,
         screen,
         timeout_seconds=options["timeout"],
-        on_interrupt=f"the stop goes on; to look at it: {command}; to kill at once: {force}",
-        on_timeout=f"the stop goes on; to kill at once: {force}",
+        advice=f"the stop goes on; to look at it: {command}; to kill at once: {force}",
     )
-
-
-def _as_json(result: StopResult) -> dict[str, list[str]]:
-    return {name: [str(run_id) for run_id in run_ids] for name, run_ids in asdict(result).items()}
 
 
 # --- plain Celery tasks -----------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ and Rich sees it as text, not as markup.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,7 @@ from runs.states import CANCELLING, PAUSING, Status
 from runs.words import duration
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.text import Text
 
 ICONS = {
@@ -63,16 +64,24 @@ class Screen:
         self._stdout.flush()
 
     def json(self, value: Any) -> None:
-        self.line(json.dumps(value, indent=2, ensure_ascii=not self.has_unicode))
+        self.line(_as_json(value, indent=2, ensure_ascii=not self.has_unicode))
+
+    def json_line(self, value: Any) -> None:
+        """One document of several, each on a line of its own."""
+        self.line(_as_json(value, ensure_ascii=not self.has_unicode))
 
     def note(self, text: str) -> None:
         """One line for the person, not for the program that reads stdout."""
         self._stderr.write(self._encodable(printable(text)), str)
 
     def ask(self, question: str) -> str:
-        self._stderr.write(f"{printable(question)} ", str, ending="")
-        self._stderr.flush()
+        self.ask_for_key(question)
         return input()
+
+    def ask_for_key(self, question: str) -> None:
+        """A question that one key answers."""
+        self._stderr.write(f"{self._encodable(printable(question))} ", str, ending="")
+        self._stderr.flush()
 
     @property
     def is_terminal(self) -> bool:
@@ -89,18 +98,24 @@ class Screen:
 
         return Console(file=self._out).width if self.is_terminal else PLAIN_WIDTH
 
-    def show(self, table: RenderableType, *, least_width: int = 0) -> None:
-        """Print what Rich lays out, on a terminal that is too narrow with its lines wrapped rather than cut."""
+    def console(self, width: int | None = None) -> Console:
+        """Stdout for Rich; without a width that of the terminal, also after it has changed."""
         from rich.console import Console
 
-        console = Console(
+        if not self.has_unicode and isinstance(self._out, io.TextIOWrapper):
+            self._out.reconfigure(errors="replace")  # what is shown must not end the command
+        return Console(
             file=self._out,
-            width=max(self.width, least_width),
+            width=width,
             no_color=self._no_color,
             color_system="auto" if self.is_terminal else None,
             force_terminal=None if self.is_terminal else False,
             highlight=False,
         )
+
+    def show(self, table: RenderableType, *, least_width: int = 0) -> None:
+        """Print what Rich lays out, on a terminal that is too narrow with its lines wrapped rather than cut."""
+        console = self.console(max(self.width, least_width))
         if self.is_terminal:
             console.print(table)
             return
@@ -115,6 +130,13 @@ class Screen:
 
         icon = ICONS.get(status, "") if self.has_unicode else ""
         return Text(f"{icon} {status}".strip(), style=COLOURS.get(status, ""))
+
+    @staticmethod
+    def mark(word: str, colours: Mapping[str, str]) -> Text:
+        """A word in its colour."""
+        from rich.text import Text
+
+        return Text(word, style=colours.get(word, ""))
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
@@ -149,7 +171,20 @@ class Screen:
 
 def printable(text: str) -> str:
     """The text on one line, without control and direction characters."""
-    return "".join(character if character.isprintable() else " " for character in text).strip()
+    return printable_part(text).strip()
+
+
+def printable_part(text: str) -> str:
+    """The same for a part of a line, whose spaces at both ends count."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _as_json(value: Any, *, ensure_ascii: bool, indent: int | None = None) -> str:
+    # JSON may hold characters that a terminal obeys: those between ASCII and Latin-1, and marks of direction.
+    text = json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
 
 
 def shortened(value: Any, length: int = 500) -> str:

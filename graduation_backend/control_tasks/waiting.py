@@ -12,7 +12,7 @@ from graduation_backend.control_tasks import exits
 from graduation_backend.control_tasks.terminal import Screen
 from runs.dispatch import CeleryTask
 from runs.models import Run
-from runs.words import count, duration
+from runs.words import count, duration, progress_in_words
 
 LOOK_EVERY_SECONDS = 0.25
 
@@ -24,14 +24,12 @@ def wait_until_ended(
     screen: Screen,
     *,
     timeout_seconds: float | None,
-    on_interrupt: str,
-    on_timeout: str,
+    advice: str,
 ) -> None:
     """Wait until `look` finds nothing active.
 
     Args:
-        on_interrupt: what to tell the person who presses Ctrl+C: it goes on, and how to go on with it.
-        on_timeout: the same for the one whose time is up.
+        advice: what to tell the person who presses Ctrl+C, or whose time is up: it goes on, and what can be done.
 
     Raises:
         Error: with code 4 or 130.
@@ -43,12 +41,12 @@ def wait_until_ended(
             while active := look():
                 waited = time.monotonic() - begun
                 if timeout_seconds is not None and waited >= timeout_seconds:
-                    raise exits.Error(f"after {duration(waited)}: {describe(active)}; {on_timeout}", exits.TIMED_OUT)
+                    raise exits.Error(f"after {duration(waited)}: {describe(active)}; {advice}", exits.TIMED_OUT)
                 show(describe(active))
                 time.sleep(pause)
                 pause = min(pause * 1.5, LOOK_EVERY_SECONDS)
     except KeyboardInterrupt:
-        raise exits.Interrupted(on_interrupt) from None
+        raise exits.Interrupted(advice) from None
 
 
 def describe(active: Active) -> str:
@@ -63,8 +61,8 @@ def describe(active: Active) -> str:
     parts = f"{item.graph} is {item.display_status}"
     if item.current_node:
         parts += f" in node {item.current_node}"
-    if item.progress_total:
-        parts += f", {item.progress_done}/{item.progress_total}"
+    if progress := progress_in_words(item):
+        parts += f", {progress}"
     if item.is_stopping and item.stop_deadline:
         at = timezone.localtime(item.stop_deadline)
         parts += f", killed at {at:%H:%M:%S} {at.tzname()}"

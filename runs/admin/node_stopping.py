@@ -6,24 +6,22 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from unfold.admin import ModelAdmin
 
 from runs import control, policy
-from runs.admin.stopping import StopForm
+from runs.admin import history
+from runs.admin.confirming import ConfirmingAdmin, ReasonForm, sent
 from runs.errors import RunsError
 from runs.models import NodeExecution, Run
 from runs.states import StopSource
 from runs.words import node_path
 
 
-class NodeStoppingAdmin(ModelAdmin):  # type: ignore[misc]
+class NodeStoppingAdmin(ConfirmingAdmin):
     def get_urls(self) -> list[Any]:
         own = path(
             "<uuid:run_id>/nodes/<uuid:execution_id>/cancel/",
@@ -42,20 +40,20 @@ class NodeStoppingAdmin(ModelAdmin):  # type: ignore[misc]
             raise PermissionDenied("This run may be stopped by its owner, and with the permission for all runs.")
         back = reverse("admin:runs_run_change", args=[run.pk])
         name = node_path(execution.namespace, execution.node)
-        form = StopForm(request.POST if "confirmed" in request.POST else None)
+        form = ReasonForm(sent(request))
         if form.is_valid():
             self._stop_node(request, run, execution, name, form.cleaned_data["reason"])
             return redirect(back)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Stop node {name}?",
-            "opts": self.model._meta,
-            "name": name,
-            "run": run,
-            "form": form,
-            "back": back,
-        }
-        return TemplateResponse(request, "admin/runs/run/stop_node.html", context)
+        return self.confirm(
+            request,
+            "stop_node.html",
+            title=f"Stop node {name}?",
+            button="Stop the node",
+            form=form,
+            back=back,
+            name=name,
+            run=run,
+        )
 
     def _stop_node(self, request: HttpRequest, run: Run, execution: NodeExecution, name: str, reason: str) -> None:
         user = cast(AbstractBaseUser, request.user)
@@ -64,10 +62,5 @@ class NodeStoppingAdmin(ModelAdmin):  # type: ignore[misc]
         except RunsError as error:
             messages.info(request, f"Nothing was stopped: {error}.")
             return
-        LogEntry.objects.log_actions(
-            user_id=user.pk,
-            queryset=Run.objects.filter(pk=run.pk),
-            action_flag=CHANGE,
-            change_message=f"Asked node {name} to stop. Reason: {reason or 'none given'}",
-        )
+        history.record(request, [run.pk], f"Asked node {name} to stop", reason)
         messages.success(request, f"Node {name} was asked to stop; its run goes on.")

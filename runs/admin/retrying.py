@@ -11,20 +11,19 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import helpers
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanWidget
 
 from runs import control, lineage, policy
+from runs.admin import history
+from runs.admin.confirming import Hidden, keep_selection, sent
 from runs.admin.looks import render_tree
 from runs.admin.stopping import StoppingAdmin
 from runs.errors import RunsError, ShuttingDown
@@ -33,6 +32,7 @@ from runs.retrying import RETRIABLE
 from runs.words import count
 
 TOLD_REFUSALS = 3
+RETRIED_AT_ONCE = 1_000
 
 
 class RetryForm(forms.Form):
@@ -67,47 +67,44 @@ class RetryingAdmin(StoppingAdmin):
 
     @action(description="Retry", url_path="retry", icon="replay")  # type: ignore[untyped-decorator]
     def retry(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        run = self._get_run(object_id)
-        if not policy.may_retry(request.user, run):
-            raise PermissionDenied("This run may be retried by its owner, and with the permission to stop all runs.")
+        run = self.get_stoppable(request, object_id, "retried")
         return self._retry(request, [run], back=reverse("admin:runs_run_change", args=[run.pk]))
 
     @admin.action(description="Retry the selected runs")
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
-        runs = list(queryset)
+        runs = list(queryset.filter(status__in=RETRIABLE).defer(*control.LARGE_FIELDS)[: RETRIED_AT_ONCE + 1])
         if not all(policy.may_retry(request.user, run) for run in runs):
             raise PermissionDenied("Some of these runs are not yours.")
-        kept = {"action": "retry_selected", "select_across": request.POST.get("select_across", "0")}
-        selected = runs[:1] if kept["select_across"] == "1" else runs
-        hidden = [*kept.items(), *((helpers.ACTION_CHECKBOX_NAME, str(run.pk)) for run in selected)]
+        if len(runs) > RETRIED_AT_ONCE:
+            messages.warning(request, f"More than {count(RETRIED_AT_ONCE, 'run')} are selected: use a filter.")
+            return redirect(request.get_full_path())
+        hidden = keep_selection(request, "retry_selected", runs)
         return self._retry(request, _without_descendants(runs), back=request.get_full_path(), hidden=hidden)
 
-    def _retry(
-        self, request: HttpRequest, runs: Sequence[Run], *, back: str, hidden: Sequence[tuple[str, str]] = ()
-    ) -> HttpResponse:
+    def _retry(self, request: HttpRequest, runs: Sequence[Run], *, back: str, hidden: Hidden = ()) -> HttpResponse:
         """Ask where to begin and for a reason; retry them once that is sent."""
         retriable = [run for run in runs if run.status in RETRIABLE]
         if not retriable:
             messages.info(request, "There is nothing to retry: only what failed or was cancelled is.")
             return redirect(back)
-        form = RetryForm(request.POST if "confirmed" in request.POST else None)
+        form = RetryForm(sent(request))
         if form.is_valid():
             started = _retry_each(request, retriable, **form.cleaned_data)
             if len(retriable) == len(started) == 1:
                 back = reverse("admin:runs_run_change", args=[started[0].pk])
             return redirect(back)
         number = count(len(retriable), "run")
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Retry {number}?",
-            "opts": self.model._meta,
-            "tree": render_tree(retriable),
-            "number": number,
-            "form": form,
-            "hidden": hidden,
-            "back": back,
-        }
-        return TemplateResponse(request, "admin/runs/run/retry.html", context)
+        return self.confirm(
+            request,
+            "retry.html",
+            title=f"Retry {number}?",
+            button=f"Retry {number}",
+            variant="primary",
+            form=form,
+            back=back,
+            tree=render_tree(retriable),
+            hidden=hidden,
+        )
 
     # --- On the page of a run ---
 
@@ -166,12 +163,8 @@ def _retry_each(request: HttpRequest, runs: Sequence[Run], *, from_start: bool, 
             raise
         except RunsError as error:
             refusals.append(str(error))
-    LogEntry.objects.log_actions(
-        user_id=person.pk,
-        queryset=Run.objects.filter(pk__in=[run.retry_of_id for run in started]),
-        action_flag=CHANGE,
-        change_message=f"Retried{' from the start' if from_start else ''}. Reason: {reason or 'none given'}",
-    )
+    what = f"Retried{' from the start' if from_start else ''}"
+    history.record(request, [run.retry_of_id for run in started], what, reason)
     if started:
         messages.success(request, f"{count(len(started), 'run')} queued as a retry.")
     for refusal in refusals[:TOLD_REFUSALS]:

@@ -2,53 +2,77 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, cast
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.contrib.admin.views.main import ORDER_VAR
+from django.contrib.auth import get_user_model
+from django.db.models import Model, Q, QuerySet
+from django.forms.widgets import Script
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from runs import control, lineage, policy
-from runs.admin.filters import AgeFilter, StatusFilter
+from runs import brake, control, lineage, listing, policy
+from runs.admin.dashboard import DashboardAdmin
+from runs.admin.filters import AgeFilter, GraphFilter, OwnerFilter, RungFilter, StatusFilter, WorkerFilter
 from runs.admin.inlines import NodeExecutionInline, ReadOnlyInline, StatusChangeInline
+from runs.admin.live import LiveAdmin
 from runs.admin.looks import (
-    BUTTON_CLASSES,
-    STATUS_COLOURS,
+    Button,
     LookOnlyAdmin,
     between,
     error_in_words,
+    host_of,
+    progress_of,
+    render_buttons,
     render_json,
     render_label,
+    render_live,
     render_tree,
 )
 from runs.admin.node_stopping import NodeStoppingAdmin
-from runs.admin.pausing import PAUSE, RESUME, PausingAdmin
+from runs.admin.pausing import PausingAdmin
 from runs.admin.retrying import with_retries
+from runs.listing import EstimatingPaginator
 from runs.models import Run
-from runs.states import Status
 from runs.words import limits_in_words, moment
+
+ID_CHARACTERS = 4  # from which on a search may mean an id
+SEARCHED_OWNERS = 100
 
 
 class RunList(ChangeList):  # type: ignore[misc]
     def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Run]:
         return with_retries(super().get_queryset(*args, **kwargs)).defer(*control.LARGE_FIELDS)
 
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Run]) -> list[Any]:
+        # The oldest by the index that the filter of the age uses; a task's own id says nothing of its age.
+        if "age" in request.GET and ORDER_VAR not in self.params:
+            return ["-created_at", "-pk"]
+        return cast("list[Any]", super().get_ordering(request, queryset))
+
 
 @admin.register(Run)
-class RunAdmin(PausingAdmin, NodeStoppingAdmin, LookOnlyAdmin):
+class RunAdmin(PausingAdmin, NodeStoppingAdmin, LiveAdmin, DashboardAdmin, LookOnlyAdmin):
     """Staff see their own runs; all of them with the permission to view runs. `policy` says who may stop which."""
 
+    actions_list = ("dashboard", *PausingAdmin.actions_list)
     list_display = ("name", "label", "node", "progress", "owner", "age", "parent_link", "host")
-    list_filter = (StatusFilter, "graph", ("owner", admin.RelatedOnlyFieldListFilter), AgeFilter)
+    list_filter = (StatusFilter, GraphFilter, OwnerFilter, WorkerFilter, AgeFilter, RungFilter)
     list_select_related = ("owner",)
     list_per_page = 50
     list_fullwidth = True
-    search_fields = ("id__istartswith", "graph", "owner__email")
+    paginator = EstimatingPaginator
+    show_full_result_count = False
+    search_fields = ("id",)  # so that there is a search; `get_search_results` does it
     search_help_text = "Beginning of an id, graph, e-mail address"
     ordering = ("-id",)
+
+    class Media:
+        js = (Script("runs/admin/list.js", type="module"),)
 
     # --- Who sees what ---
 
@@ -82,52 +106,68 @@ class RunAdmin(PausingAdmin, NodeStoppingAdmin, LookOnlyAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RunList]:
         return RunList
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        """By the beginning of an id, or else by graph and owner: always by an index, never through every row."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        ids = listing.id_range(term) if len(term) >= ID_CHARACTERS else None
+        if ids is not None:
+            found = queryset.filter(pk__gte=UUID(ids[0]), pk__lte=UUID(ids[1]))
+            if found.exists():
+                return found, False
+        graphs = [name for name in listing.list_graphs() if term.lower() in name.lower()]
+        people = get_user_model()._default_manager.filter(email__icontains=term).values_list("pk", flat=True)
+        owners = list(people[:SEARCHED_OWNERS])
+        either = (Q(graph__in=graphs) if graphs else Q()) | (Q(owner__in=owners) if owners else Q())
+        return (queryset.filter(either) if either else queryset.none()), False
+
     def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
         # Which button a row has depends on who looks, and a column is not told.
         first, *others = self.list_display
-        return [first, self._stop_column(request), *others]
+        return [first, self._button_column(request), *others]
 
-    def _stop_column(self, request: HttpRequest) -> Any:
+    def _button_column(self, request: HttpRequest) -> Any:
         @display(description="")  # type: ignore[untyped-decorator]
-        def stop(run: Run) -> str:
-            found = self.list_buttons(request, run)
-            if not found:
-                return ""
-            shown = [name for name in found if name in (found[0], PAUSE, RESUME)]
-            links = [(reverse(f"admin:runs_run_{name}", args=[run.pk]), name.capitalize()) for name in shown]
-            buttons = format_html_join(" ", f'<a href="{{}}" class="{BUTTON_CLASSES}">{{}}</a>', links)
-            return format_html('<span class="whitespace-nowrap">{}</span>', buttons)
+        def buttons(run: Run) -> str:
+            return render_buttons(self.list_links(request, run))
 
-        return stop
+        return buttons
 
-    @display(description="graph and id", ordering="graph")  # type: ignore[untyped-decorator]
+    def list_links(self, request: HttpRequest, run: Run) -> list[Button]:
+        names = self.list_buttons(request, run)
+        return [Button(name.capitalize(), reverse(f"admin:runs_run_{name}", args=[run.pk])) for name in names]
+
+    @display(description="graph and id")  # type: ignore[untyped-decorator]
     def name(self, run: Run) -> str:
-        lines = '<span class="block">{}</span><code class="font-normal text-xs whitespace-nowrap">{}</code>'
-        return format_html(lines, run.graph, run.pk)
+        lines = (
+            '<span class="block" data-run="{}">{}</span><code class="font-normal text-xs whitespace-nowrap">{}</code>'
+        )
+        return format_html(lines, run.pk, run.graph, run.pk)
 
-    @display(description="status", ordering="status", label=STATUS_COLOURS)  # type: ignore[untyped-decorator]
+    @display(description="status")  # type: ignore[untyped-decorator]
     def label(self, run: Run) -> str:
-        return run.display_status
+        return render_live("status", render_label(run.display_status), run.display_status)
 
-    @display(description="node", ordering="current_node")  # type: ignore[untyped-decorator]
+    @display(description="node")  # type: ignore[untyped-decorator]
     def node(self, run: Run) -> str:
-        return run.current_node or "-"
+        return render_live("node", run.current_node or "-")
 
-    @display(description="worker", ordering="worker")  # type: ignore[untyped-decorator]
+    @display(description="worker")  # type: ignore[untyped-decorator]
     def host(self, run: Run) -> str:
-        if run.status != Status.RUNNING:
-            return "-"
-        return format_html('<span title="{}">{}</span>', run.worker, run.worker.partition("#")[0])
+        return format_html('<span title="{}">{}</span>', run.worker, render_live("host", host_of(run)))
 
     @display(description="progress")  # type: ignore[untyped-decorator]
     def progress(self, run: Run) -> str:
-        return f"{run.progress_done}/{run.progress_total}" if run.progress_total else "-"
+        return render_live("progress", progress_of(run))
 
     @display(description="age", ordering="created_at")  # type: ignore[untyped-decorator]
     def age(self, run: Run) -> str:
-        return _unbroken(between(run.created_at, None))
+        return render_live("age", between(run.created_at, None))
 
-    @display(description="parent", ordering="parent")  # type: ignore[untyped-decorator]
+    @display(description="parent")  # type: ignore[untyped-decorator]
     def parent_link(self, run: Run) -> str:
         if run.parent_id is None:
             return "-"
@@ -154,6 +194,7 @@ class RunAdmin(PausingAdmin, NodeStoppingAdmin, LookOnlyAdmin):
                         ("created", "started"),
                         ("finished", "took"),
                         *(["problem"] if run.error else []),
+                        *(["held"] if brake.find_hold(run) else []),
                     ]
                 },
             ),
@@ -208,6 +249,11 @@ class RunAdmin(PausingAdmin, NodeStoppingAdmin, LookOnlyAdmin):
     def problem(self, run: Run) -> str:
         return error_in_words(run.error)
 
+    @display(description="does not begin")  # type: ignore[untyped-decorator]
+    def held(self, run: Run) -> str:
+        hold = brake.find_hold(run)
+        return f"{hold.what}: frozen by {hold.actor or 'nobody named'}: {hold.reason}" if hold else "-"
+
     @display(description="parents and children")  # type: ignore[untyped-decorator]
     def tree(self, run: Run) -> str:
         return render_tree(control.list_tree(run.root_id), run)
@@ -227,7 +273,3 @@ class RunAdmin(PausingAdmin, NodeStoppingAdmin, LookOnlyAdmin):
     @display(description="metadata")  # type: ignore[untyped-decorator]
     def shown_metadata(self, run: Run) -> str:
         return render_json(run.metadata or None)
-
-
-def _unbroken(words: str) -> str:
-    return format_html('<span class="whitespace-nowrap">{}</span>', words)

@@ -8,25 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import helpers
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminTextareaWidget
 
 from runs import control, policy
+from runs.admin import history
+from runs.admin.confirming import ConfirmingAdmin, Hidden, ReasonForm, keep_selection, sent
 from runs.admin.looks import render_tree
 from runs.control import StopResult
 from runs.ladder import Rung, next_rung
@@ -35,18 +31,9 @@ from runs.states import ACTIVE, StopMode, StopSource
 from runs.words import count
 
 
-class StopForm(forms.Form):
-    reason = forms.CharField(
-        required=False,
-        max_length=2_000,
-        help_text="Kept in the admin's history, and with every run that has not been asked to stop before.",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2, "autofocus": True}),
-    )
-
-
-class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
-    actions: tuple[str, ...] = ("cancel_selected",)
-    actions_list = ("cancel_all",)
+class StoppingAdmin(ConfirmingAdmin):
+    actions: tuple[str, ...] = ("cancel_selected", "interrupt_selected", "kill_selected")
+    actions_list: tuple[str, ...] = ("cancel_all",)
     actions_detail: tuple[str, ...] = ("cancel", "interrupt", "kill")
 
     def list_buttons(self, request: HttpRequest, run: Run) -> list[str]:
@@ -64,17 +51,12 @@ class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
 
     @action(description="Cancel", url_path="cancel", icon="stop_circle")  # type: ignore[untyped-decorator]
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        run = self._get_run(object_id)
-        if not policy.may_stop(request.user, run):
-            raise PermissionDenied("This run may be stopped by its owner, and with the permission for all runs.")
+        run = self.get_stoppable(request, object_id, "stopped")
         return self._stop(request, [run], StopMode.CANCEL, back=reverse("admin:runs_run_change", args=[run.pk]))
 
     @action(description="Interrupt", url_path="interrupt", icon="bolt")  # type: ignore[untyped-decorator]
     def interrupt(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        run = self._get_run(object_id)
-        if not policy.may_stop(request.user, run):
-            raise PermissionDenied("This run may be stopped by its owner, and with the permission for all runs.")
-        return self._climb(request, run, StopMode.INTERRUPT)
+        return self._climb(request, self.get_stoppable(request, object_id, "stopped"), StopMode.INTERRUPT)
 
     @action(  # type: ignore[untyped-decorator]
         description="Kill", url_path="kill", icon="dangerous", variant=ActionVariant.DANGER
@@ -94,19 +76,36 @@ class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.action(description="Cancel the selected runs")
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
-        runs = list(queryset)
+        return self._stop_selected(request, queryset, StopMode.CANCEL)
+
+    @admin.action(description="Interrupt the selected runs")
+    def interrupt_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
+        return self._stop_selected(request, queryset, StopMode.INTERRUPT)
+
+    @admin.action(description="Kill the selected runs")
+    def kill_selected(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse:
+        if not policy.may_kill_any(request.user):
+            raise PermissionDenied("To kill a run takes the permission for it.")
+        return self._stop_selected(request, queryset, StopMode.KILL)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        found = super().get_actions(request)
+        if not policy.may_kill_any(request.user):
+            found.pop("kill_selected", None)
+        return found
+
+    def _stop_selected(self, request: HttpRequest, queryset: QuerySet[Run], mode: StopMode) -> HttpResponse:
+        # What has ended is not read: all that match a filter may be a million.
+        runs = list(queryset.filter(status__in=ACTIVE).defer(*control.LARGE_FIELDS))
         if not all(policy.may_stop(request.user, run) for run in runs):
             raise PermissionDenied("Some of these runs are not yours.")
-        kept = {"action": "cancel_selected", "select_across": request.POST.get("select_across", "0")}
-        # All runs that match a filter are selected by one of them and a flag, not by thousands of ids.
-        selected = runs[:1] if kept["select_across"] == "1" else runs
-        hidden = [*kept.items(), *((helpers.ACTION_CHECKBOX_NAME, str(run.pk)) for run in selected)]
-        return self._stop(request, runs, StopMode.CANCEL, back=request.get_full_path(), hidden=hidden)
+        hidden = keep_selection(request, f"{mode.value}_selected", runs)
+        return self._stop(request, runs, mode, back=request.get_full_path(), hidden=hidden)
 
     @action(description="Cancel all", url_path="cancel-all", icon="stop_circle")  # type: ignore[untyped-decorator]
     def cancel_all(self, request: HttpRequest) -> HttpResponse:
         allowed = policy.visible_runs(request.user) & policy.stoppable_runs(request.user)
-        runs = list(allowed.filter(status__in=ACTIVE))
+        runs = list(allowed.filter(status__in=ACTIVE).defer(*control.LARGE_FIELDS))
         return self._stop(request, runs, StopMode.CANCEL, back=reverse("admin:runs_run_changelist"))
 
     def _stop(
@@ -116,53 +115,37 @@ class StoppingAdmin(ModelAdmin):  # type: ignore[misc]
         mode: StopMode,
         *,
         back: str,
-        hidden: Sequence[tuple[str, str]] = (),
+        hidden: Hidden = (),
     ) -> HttpResponse:
         """Show what would be stopped and ask for a reason; stop it once that is sent."""
         ids = [run.pk for run in runs]
-        form = StopForm(request.POST if "confirmed" in request.POST else None)
+        form = ReasonForm(sent(request))
         if form.is_valid():
             reason = form.cleaned_data["reason"]
             result = control.cancel_runs(
                 ids, by=cast(AbstractBaseUser, request.user), source=StopSource.ADMIN, reason=reason, mode=mode
             )
-            _log(request, result, mode, reason)
+            history.record(request, [*result.reached, *result.escalated], f"Asked to stop ({mode.value})", reason)
             _tell(request, result, mode)
             return redirect(back)
         affected = control.list_stoppable(ids)
         if not affected:
             messages.info(request, "There is nothing to stop: it has ended.")
             return redirect(back)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{mode.label.capitalize()} {count(len(affected), 'run')}?",
-            "opts": self.model._meta,
-            "verb": mode.label.capitalize(),
-            "mode": mode.value,
-            "tree": render_tree(affected),
-            "number": count(len(affected), "run"),
-            "form": form,
-            "hidden": hidden,
-            "back": back,
-        }
-        return TemplateResponse(request, "admin/runs/run/stop.html", context)
-
-    def _get_run(self, object_id: str) -> Run:
-        run = control.find(object_id)
-        if run is None:
-            raise Http404("There is no such run.")
-        return run
-
-
-def _log(request: HttpRequest, result: StopResult, mode: StopMode, reason: str) -> None:
-    """Note the stop in the admin's own history of each run that it reached."""
-    reached = Run.objects.filter(pk__in=[*result.reached, *result.escalated])
-    LogEntry.objects.log_actions(
-        user_id=cast(AbstractBaseUser, request.user).pk,
-        queryset=reached,
-        action_flag=CHANGE,
-        change_message=f"Asked to stop ({mode.value}). Reason: {reason or 'none given'}",
-    )
+        number = count(len(affected), "run")
+        verb = mode.label.capitalize()
+        return self.confirm(
+            request,
+            "stop.html",
+            title=f"{verb} {number}?",
+            button=f"{verb} {number}",
+            form=form,
+            back=back,
+            tree=render_tree(affected),
+            hidden=hidden,
+            mode=mode.value,
+            number=number,
+        )
 
 
 def _tell(request: HttpRequest, result: StopResult, mode: StopMode) -> None:

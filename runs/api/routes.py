@@ -13,7 +13,7 @@ from ninja import Router, Status
 from ninja.errors import HttpError
 from ninja.params.functions import Header, Query
 
-from runs import catalog, control, policy, receipts, representation
+from runs import brake, catalog, control, policy, receipts, representation
 from runs.api import schemas
 from runs.errors import RunAlreadyEnded, RunNotFound, WaitTimedOut
 from runs.models import Run, new_run_id
@@ -65,7 +65,7 @@ def start(
         run_id=new_id,
     )
     response["Location"] = f"{request.path_info.partition('/graphs/')[0]}/runs/{run.id}"
-    return Status(201 if run.id == new_id else 200, representation.as_json(control.get(run.id)))
+    return Status(201 if run.id == new_id else 200, _shown(control.get(run.id)))
 
 
 # --- stopping many ------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def list_runs(
 @router.get("/runs/{run_id}", response={200: schemas.Run, 304: None})
 def get_run(request: HttpRequest, run_id: UUID, response: HttpResponse) -> Any:
     """One run. With `If-None-Match`, 304 while nothing has changed."""
-    shown = representation.as_json(_visible(request, run_id))
+    shown = _shown(_visible(request, run_id))
     lasting = {name: value for name, value in shown.items() if name != "idle_seconds"}
     tag = f'W/"{hashlib.sha256(orjson.dumps(lasting)).hexdigest()[:32]}"'
     response["ETag"] = tag
@@ -250,6 +250,12 @@ def stop_execution(request: HttpRequest, graph_id: str, graph_exec_id: UUID, cas
 
 
 # --- checks -----------------------------------------------------------------------------------------------
+
+
+def _shown(run: Run) -> dict[str, Any]:
+    """One run, and why it does not begin if that is a freeze."""
+    hold = brake.find_hold(run)
+    return {**representation.as_json(run), "frozen": f"{hold.what}: {hold.reason}" if hold else None}
 
 
 def _visible(request: HttpRequest, run_id: UUID) -> Run:

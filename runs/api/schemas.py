@@ -111,6 +111,7 @@ class Run(RunSummary):
     output: Any
     questions: dict[str, Any] = Field(description="What the graph asks a human: interrupt id → value")
     metadata: dict[str, Any]
+    frozen: str | None = Field(None, description="The emergency brake that keeps a queued run from beginning")
 
 
 class Page(Schema):

@@ -10,7 +10,7 @@ from runs.registry.ends import Settled, fail_queued, settle
 from runs.registry.pauses import request_pause, resume
 from runs.registry.rows import Stopped, list_tree
 from runs.registry.stops import escalate, mark_delivered, request_own_stop, request_stop
-from runs.registry.waits import answer, list_forgotten_waiters, list_results, requeue, suspend, wake
+from runs.registry.waits import answer, find_progress, list_forgotten_waiters, list_results, requeue, suspend, wake
 from runs.requests import PauseRequest, StopRequest
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "create",
     "escalate",
     "fail_queued",
+    "find_progress",
     "has_stopping_ancestor",
     "list_forgotten_waiters",
     "list_results",

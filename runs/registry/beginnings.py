@@ -11,12 +11,25 @@ from django.utils import timezone
 
 from runs.columns import columns_of, from_database, insert_into, moment, values_of
 from runs.errors import ParentIsStopping
+from runs.freezes import FROZEN
 from runs.models import Run
 from runs.registry.rows import PAUSE_COLUMNS, TABLE, as_parameter, record
 from runs.states import OnParentStop, Status
 
 # What a runner needs to know, in the order of the model's fields, which `from_db` expects.
-_CLAIMED = ("id", "graph", "retry_of_id", "retry_from_start", "thread_id", "input", "answers", "attempt")
+_CLAIMED = (
+    "id",
+    "graph",
+    "parent_id",
+    "root_id",
+    "retry_of_id",
+    "retry_from_start",
+    "owner_id",
+    "thread_id",
+    "input",
+    "answers",
+    "attempt",
+)
 
 # Walks up from one run (the parameter) to the first that it was told to outlive.
 _STOPPING_ANCESTOR = f"""
@@ -73,7 +86,7 @@ def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | No
 
     Returns:
         The run with its new attempt, or None: it is not queued (a repeated doorbell), it pauses before another
-        attempt, or it or an ancestor has a stop requested.
+        attempt, it or an ancestor has a stop requested, or a freeze holds it back.
     """
     now = moment(timezone.now())
     lease = moment(timezone.now() + timedelta(seconds=lease_seconds))
@@ -85,6 +98,7 @@ def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | No
             lease_expires_at = %s, started_at = COALESCE(started_at, %s), last_activity_at = %s
         WHERE id = %s AND status = '{Status.QUEUED.value}' AND stop_requested_at IS NULL
             AND (not_before IS NULL OR not_before <= %s) AND NOT EXISTS ({_STOPPING_ANCESTOR})
+            AND NOT EXISTS ({FROZEN})
         RETURNING {", ".join(_CLAIMED)}
     """  # noqa: S608 - names and constants; every value is a parameter
     parameters = [claimant.worker, claimant.pid, claimant.pid_started_at, lease, now, now, key, now, key]

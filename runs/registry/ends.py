@@ -19,9 +19,14 @@ from runs.states import TRANSITIONS, Status
 
 @dataclass(frozen=True)
 class Settled:
+    """How an attempt ended; `rung` is that of a stop."""
+
     run_id: UUID
     status: Status
     parent_id: UUID | None
+    attempt: int | None = None
+    error: dict[str, Any] | None = None
+    rung: int | None = None
 
 
 def settle(
@@ -73,7 +78,7 @@ def settle(
             return None
         status, parent_id = Status(row[0]), row[1] and as_uuid(row[1])
         record([run_id], status, attempt)
-    return Settled(run_id, status, parent_id)
+    return Settled(run_id, status, parent_id, attempt, error, rung if status is Status.CANCELLED else None)
 
 
 def fail_queued(run_id: UUID, error: dict[str, Any]) -> Settled | None:
@@ -87,7 +92,7 @@ def fail_queued(run_id: UUID, error: dict[str, Any]) -> Settled | None:
             return None
         parent_id = Run.objects.values_list("parent_id", flat=True).get(id=run_id)
         record([run_id], Status.FAILED)
-    return Settled(run_id, Status.FAILED, parent_id)
+    return Settled(run_id, Status.FAILED, parent_id, None, error)
 
 
 def _check(source: Status, target: Status) -> None:

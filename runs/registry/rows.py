@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from runs.columns import columns_of, moment, to_database
+from runs.ladder import Schedule
 from runs.models import Run, StatusChange
 from runs.states import OnParentStop, Status
 
@@ -20,11 +21,12 @@ PAUSE_COLUMNS = ("pause_requested_at", "pause_by", "pause_actor", "pause_source"
 
 @dataclass(frozen=True)
 class Stopped:
-    """One run that a stop, a pause or a resume reached, and the status it has now."""
+    """One run that a stop, a pause or a resume reached, and the status it has now; for a stop, when it climbs."""
 
     run_id: UUID
     status: Status
     parent_id: UUID | None
+    plan: Schedule | None = None
 
 
 def record(run_ids: Sequence[UUID], status: Status, attempt: int | None = None) -> None:

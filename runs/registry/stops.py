@@ -90,7 +90,10 @@ def _request_stop_once(run_ids: Sequence[UUID], request: StopRequest, *, cascade
         cursor.execute(sql, parameters)
         rows = cursor.fetchall()
     _plan_by_own_times({as_uuid(row[0]): (row[3], row[4]) for row in rows}, request, now)
-    return [Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2])) for row in rows]
+    return [
+        Stopped(as_uuid(row[0]), Status(row[1]), row[2] and as_uuid(row[2]), request.schedule(now, row[3], row[4]))
+        for row in rows
+    ]
 
 
 def _plan_by_own_times(times: Mapping[UUID, Times], request: StopRequest, now: datetime) -> None:

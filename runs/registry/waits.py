@@ -63,6 +63,12 @@ def wake(run_id: UUID) -> bool:
     return bool(landed)
 
 
+def find_progress(run_id: UUID) -> tuple[int, int] | None:
+    """How many of the children that a run waits for, or has waited for until now, have ended; None if it is another."""
+    waits = Run.objects.filter(id=run_id, status__in=[Status.WAITING, Status.QUEUED], progress_total__gt=0)
+    return waits.values_list("progress_done", "progress_total").order_by().first()
+
+
 def _joined_by(run_id: UUID) -> Q:
     """A run's children, and those of an earlier try of it whose results it took: they completed before it began."""
     return Q(parent_id=run_id) | Q(adopted_by_id=run_id)

@@ -1,12 +1,14 @@
-"""A worker that asks a language model, and the model's server."""
+"""A worker that asks a language model, and the model's server; a web server and a browser."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.acceptance.library import end_all_runs, model_environment
+from tests.browser import Site, open_browser
 from tests.conftest import SharedWorker
 from tests.environment import DATA_DIR
 from tests.openai_server import OpenAIServer, Reply, openai_server
@@ -72,3 +74,18 @@ def lost_model_worker(shared_model_worker: ModelWorker, transactional_db: None) 
         url = gone.url
     yield shared_model_worker.ensure(url)
     end_all_runs()
+
+
+@pytest.fixture(scope="module")
+def site(redis_server: None, django_db_setup: None) -> Iterator[Site]:
+    """A real Daphne."""
+    # Long enough for a person to see each rung of a stop, also on a machine that is busy.
+    site = Site(RUNS_INTERRUPT_AFTER_SECONDS="60", RUNS_GRACE_SECONDS="90").start()
+    yield site
+    site.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(site: Site) -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser

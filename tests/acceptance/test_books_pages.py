@@ -3,103 +3,33 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
-import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from authentication.models import User
 from books.models import Book
 from books.workflow import SAMPLE
 from runs import control
 from tests.acceptance.library import SAMPLE_TITLE, about_hester, assert_cancelled, footprint, wait_until_told
-from tests.environment import DATA_DIR, ROOT
+from tests.browser import Site, Visitor, make_alice
 from tests.openai_server import OpenAIServer, Reply
-from tests.services import WorkerProcess, process_environment, wait_until
+from tests.services import WorkerProcess
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PASSWORD = "correct horse battery"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 500
 
 
-@pytest.fixture(scope="module")
-def site(redis_server: None, django_db_setup: None) -> Iterator[str]:
-    """The address of a real Daphne."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (DATA_DIR / "daphne.log").open("ab") as log:
-        daphne = subprocess.Popen(
-            [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "graduation_backend.asgi:application"],
-            cwd=ROOT,
-            env=process_environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    address = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        assert daphne.poll() is None, (DATA_DIR / "daphne.log").read_text()
-        try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=5) as answer:  # noqa: S310 - our own address
-                return bool(answer.status == 200)
-        except urllib.error.URLError:
-            return False
-
-    try:
-        wait_until(answers, "Daphne answers", 30)
-        yield address
-    finally:
-        daphne.terminate()
-        daphne.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser(site: str) -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("there is no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as patch:
-        # Playwright leaves an event loop in this thread, and Django would refuse to look into the database here.
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Browser, site: str, model_worker: WorkerProcess) -> Iterator[Page]:
+def page(browser: Browser, site: Site, model_worker: WorkerProcess) -> Iterator[Page]:
     """A page on which alice has logged in; the test fails if it says anything on the browser's console."""
-    User.objects.create_user("alice@example.com", PASSWORD, full_name="Alice Liddell")
-    context = browser.new_context(base_url=site, viewport={"width": 1100, "height": 1400})
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto("/")
-    page.get_by_label("E-mail address").fill("Alice@example.com")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="My books")).to_be_visible()
-    yield page
-    context.close()
+    make_alice()
+    visitor = Visitor(browser, site.address)
+    yield visitor.log_in("Alice@example.com")
+    visitor.context.close()
     # The browser's own line for a form that was refused is none.
-    assert [text for text in complaints if "400 (Bad Request)" not in text] == []
+    assert [text for text in visitor.complaints if "400 (Bad Request)" not in text] == []
 
 
 def upload_sample(page: Page) -> Book:
@@ -143,7 +73,7 @@ def test_page_of_a_book_fills_in_live_until_its_report(page: Page, server: OpenA
 
     press(page, "Process")
 
-    expect(analysed).to_have_count(3, timeout=20_000)
+    expect(analysed).to_have_count(3, timeout=60_000)
     expect(page.locator(".chapter.pending")).to_have_count(7)
     expect(page.locator(".chapter .pill.running")).to_have_count(2)
     expect(page.locator(".chapter .pill.queued")).to_have_count(5)

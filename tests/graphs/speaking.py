@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
+from django.conf import settings
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
@@ -13,6 +15,8 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
 from tests.graphs.toys import State, gate, mark
+
+logger = logging.getLogger(__name__)
 
 
 def speak(state: State) -> State:
@@ -50,9 +54,32 @@ def loop(state: State) -> State:
         time.sleep(0.01)
 
 
+def say_all(state: State) -> State:
+    """Streams a message by itself, writes between its tokens, and logs."""
+    write = get_stream_writer()
+    model = GenericFakeChatModel(messages=iter([AIMessage("one two three four")]))
+    for number, _ in enumerate(model.stream("say it")):
+        if number == 2:
+            write({"after": "two"})
+    logger.info("the key is %s", settings.SECRET_KEY)
+    logger.debug("nobody's business")
+    return {"values": ["one two three four"]}
+
+
+async def say_all_async(state: State) -> State:
+    model = GenericFakeChatModel(messages=iter([AIMessage("one two")]))
+    async for _ in model.astream("say it"):
+        pass
+    get_stream_writer()(1)
+    logger.warning("async")
+    return {"values": ["said"]}
+
+
 def one_node(node: Any) -> Any:
     return StateGraph(State).add_node("speak", node).add_edge(START, "speak").add_edge("speak", END).compile()
 
 
 speaking, speaking_async, speaking_asking = one_node(speak), one_node(speak_async), one_node(speak_and_ask)
+saying, saying_async = one_node(say_all), one_node(say_all_async)
+saying_below = StateGraph(State).add_node("inner", saying).add_edge(START, "inner").add_edge("inner", END).compile()
 using_tool, looping = one_node(use_tool), one_node(loop)

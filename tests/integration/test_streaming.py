@@ -47,17 +47,59 @@ def test_tokens_and_custom_parts_become_events(link: LocalLink, settings: Any, g
     assert (ended.status, ended.output["values"]) == ("completed", ["a quiet word"])
     tokens = told(run, "token")
     assert "".join(token["text"] for token in tokens) == "a quiet word"
-    assert len(tokens) > 1
     assert len({token["message_id"] for token in tokens}) == 1
     assert {token["node"] for token in tokens} == {"speak"}
-    assert told(run, "custom") == [{"data": {"page": 1}}]
+    (custom,) = told(run, "custom")
+    assert (custom["node"], custom["data"]) == ("speak", {"page": 1})
+    assert custom["namespace"] == tokens[0]["namespace"]
 
 
-def test_nothing_is_streamed_unless_it_is_asked_for(link: LocalLink) -> None:
+def test_model_that_is_only_invoked_streams_nothing_unless_it_is_asked_for(link: LocalLink) -> None:
     run = make_run(graph="speaking", input={"marks": ""})
     executions.execute(run.id, link)
     assert Run.objects.get(id=run.id).output["values"] == ["a quiet word"]
-    assert told(run, "token") == told(run, "custom") == []
+    assert told(run, "token") == []
+    assert [custom["data"] for custom in told(run, "custom")] == [{"page": 1}]
+
+
+@pytest.mark.parametrize("modes", [(), ("messages",), ("custom", "debug")])
+def test_model_that_streams_is_told_in_the_order_in_which_its_node_says_it(
+    link: LocalLink, settings: Any, modes: tuple[str, ...]
+) -> None:
+    settings.RUNS_STREAM_MODES = modes
+    run = make_run(graph="saying_below", input={"marks": ""})
+    executions.execute(run.id, link)
+    events.sink().flush()
+    ended = Run.objects.get(id=run.id)
+    assert ended.output["values"] == ["one two three four"]
+    said = [event for event in events.read_events(run.id) if event["type"] in ("token", "custom")]
+    told_tokens = [event["data"] for event in said if event["type"] == "token"]
+    assert "".join(token["text"] for token in told_tokens) == "one two three four"
+    assert {token["node"] for token in told_tokens} == {"speak"}
+    namespaces = {event["data"]["namespace"] for event in said}
+    assert len(namespaces) == 1
+    assert [part.partition(":")[0] for part in namespaces.pop().split("|")] == ["inner", "speak"]
+    if "messages" not in modes:  # LangGraph's own mode takes another way than what the node writes
+        behind = [event["type"] for event in said].index("custom")
+        assert "".join(event["data"]["text"] for event in said[:behind]) == "one two"
+        assert said[behind]["data"]["data"] == {"after": "two"}
+
+
+def test_async_node_is_told_too(link: LocalLink) -> None:
+    run = make_run(graph="saying_async", input={"marks": ""})
+    executions.execute(run.id, link)
+    assert "".join(token["text"] for token in told(run, "token")) == "one two"
+    assert [custom["data"] for custom in told(run, "custom")] == [1]
+    assert [(log["level"], log["message"], log["node"]) for log in told(run, "log")] == [("WARNING", "async", "speak")]
+
+
+def test_log_record_of_a_node_is_told_without_secrets(link: LocalLink, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    run = make_run(graph="saying", input={"marks": ""})
+    executions.execute(run.id, link)
+    (log,) = told(run, "log")
+    assert (log["level"], log["message"], log["node"]) == ("INFO", "the key is [secret]", "speak")
+    assert log["logger"].endswith("speaking")
 
 
 def test_question_to_a_human_is_seen_while_it_streams(link: LocalLink, settings: Any) -> None:

@@ -4,27 +4,29 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 
 from graduation_backend.control_tasks import arguments, exits, plain_arguments
-from graduation_backend.control_tasks.terminal import Screen, printable
+from graduation_backend.control_tasks.terminal import Screen
 from runs.errors import RunsError
 
 
 class Command(BaseCommand):
     help = (
         "See, start, pause and stop graph runs and Celery tasks. Exit codes: 0 done, 1 failed or refused, "
-        "2 wrong usage, 3 no such id, 4 --wait timed out (what was waited for goes on)."
+        "2 wrong usage, 3 no such id, 4 --wait timed out (what was waited for goes on), 130 left by Ctrl+C. "
+        "With --as EMAIL, list, status and cancel show and do only what that account may; without it, whoever can "
+        "type the command may do everything."
     )
     requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         # Django makes the parser itself; only its complaint is ours.
-        parser.error = partial(_complain, parser)  # type: ignore[method-assign]
+        parser.error = partial(arguments.complain, parser)  # type: ignore[method-assign]
         return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,8 +35,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["action"] is None:
             raise exits.Error(f"say what to do: {', '.join(arguments.ACTIONS)}", exits.USAGE)
-        if options.get("timeout") is not None and not options["wait"]:
+        if options.get("timeout") is not None and not options["wait"] and not options.get("follow"):
             raise exits.Error("--timeout needs --wait", exits.USAGE)
+        if options.get("interval") is not None and not options["watch"]:
+            raise exits.Error("--interval needs --watch", exits.USAGE)
         screen = Screen(self.stdout, self.stderr, no_color=options["no_color"])
         try:
             code = _find_action(options["action"])(options, screen)
@@ -48,12 +52,6 @@ class Command(BaseCommand):
             code = exits.FAILED
         if code:
             sys.exit(code)
-
-
-def _complain(parser: CommandParser, message: str) -> NoReturn:
-    if not parser.called_from_command_line:
-        raise exits.Error(message, exits.USAGE)
-    parser.exit(exits.USAGE, f"Error: {printable(message)}; see: {parser.prog} --help\n")
 
 
 def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
@@ -78,10 +76,18 @@ def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
         from graduation_backend.control_tasks import pausing
 
         return pausing.pause if name == "pause" else pausing.resume
+    if name == "workers":
+        from graduation_backend.control_tasks.workers import list_workers
+
+        return list_workers
     if name == "retry":
         from graduation_backend.control_tasks.retrying import retry
 
         return retry
+    if name == "unfreeze":
+        from graduation_backend.control_tasks.brake import unfreeze
+
+        return unfreeze
     if name in plain_arguments.ACTIONS:
         from graduation_backend.control_tasks import plain_tasks
 

@@ -101,7 +101,7 @@ def test_outsider_and_viewer_can_neither_pause_nor_resume(
 
     assert client.post(page(run, what), {"confirmed": "yes"}).status_code == 403
     assert page(run, what) not in client.get(LIST).content.decode()
-    client.post(LIST, {"action": f"{what}_selected", "_selected_action": [str(run.pk)]})
+    client.post(LIST, {"action": f"{what}_selected", "_selected_action": [str(run.pk)], "confirmed": "yes"})
     assert control.get(run.id).status == before
 
 
@@ -110,9 +110,9 @@ def test_operator_pauses_and_resumes_the_selected(submit: Start, start: Start, l
     client = log_in(bob)
     ids = [str(run.pk) for run in chosen]
 
-    client.post(LIST, {"action": "pause_selected", "_selected_action": ids})
+    client.post(LIST, {"action": "pause_selected", "_selected_action": ids, "confirmed": "yes", "reason": "lunch"})
     assert [control.get(run.id).display_status for run in (*chosen, other)] == ["paused", "pausing", "queued"]
     registry.requeue(chosen[1].id, 1, resurrect=False)
-    client.post(LIST, {"action": "resume_selected", "_selected_action": ids})
+    client.post(LIST, {"action": "resume_selected", "_selected_action": ids, "confirmed": "yes"})
     assert [control.get(run.id).display_status for run in (*chosen, other)] == ["queued"] * 3
     assert LogEntry.objects.count() == 4

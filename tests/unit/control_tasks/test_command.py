@@ -186,10 +186,10 @@ class Typed(StringIO):
         return True
 
 
-def ask_to_cancel_all(answer: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def ask_to_cancel_all(answer: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
     asked = StringIO()
     monkeypatch.setattr("sys.stdin", Typed(answer))
-    call_command("control_tasks", "cancel-all", stdout=StringIO(), stderr=asked)
+    call_command("control_tasks", "cancel-all", *words, stdout=StringIO(), stderr=asked)
     return asked.getvalue()
 
 

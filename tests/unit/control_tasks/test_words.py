@@ -48,6 +48,14 @@ def test_table_on_a_narrow_terminal_keeps_the_id(columns: int, monkeypatch: pyte
     assert "…" not in row
 
 
+def test_table_uses_the_room_that_a_wide_column_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = [ID, "book", "● running", "n" * 60, "3/10", "alice@example.com", "12 s", "celery@box#12345678"]
+
+    head, *_ = printed(Terminal(), [row], monkeypatch, 90)
+
+    assert [name for name in RUN_COLUMNS if name.upper() in head] == ["id", "graph", "status", "progress", "age"]
+
+
 def test_table_for_a_program_is_one_plain_line_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = [ID, "[red]book[/red]\x1b[31m\n", "● running", "x" * 300, "", "", "", ""]
 
