@@ -12,6 +12,7 @@ from ninja.parser import Parser
 from ninja.security import APIKeyHeader, HttpBearer, django_auth
 from ninja.throttling import BaseThrottle
 
+import celery_tasks.api
 import runs.api
 from authentication import keys
 from authentication.keys import Scope
@@ -19,8 +20,8 @@ from authentication.models import ApiKey
 from authentication.rates import Rate
 
 # What a key must be for, by the names of the routes. Looking needs `read`, and what is in neither table `admin`.
-RUN_ROUTES = frozenset({"start", "resume", "retry"})
-STOP_ROUTES = frozenset({"cancel", "cancel_many", "cancel_node", "pause", "stop", "stop_execution"})
+RUN_ROUTES = frozenset({"start", "resume", "retry", "retry_task"})
+STOP_ROUTES = frozenset({"cancel", "cancel_many", "cancel_node", "cancel_task", "pause", "stop", "stop_execution"})
 
 
 class Bearer(HttpBearer):
@@ -114,4 +115,6 @@ api = NinjaAPI(
     urls_namespace="api",
 )
 runs.api.install(api)
+celery_tasks.api.install(api)
 api.add_router("", runs.api.router)
+api.add_router("", celery_tasks.api.router)

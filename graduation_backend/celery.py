@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import celeryd_init
 
+from celery_tasks import worker as tasks_worker
 from graduation_backend import startup
 from runs import worker as runs_worker
 
@@ -22,6 +23,7 @@ app = Celery("graduation_backend")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 runs_worker.install(app)
+tasks_worker.install(app)
 
 
 @celeryd_init.connect

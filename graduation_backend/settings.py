@@ -47,7 +47,9 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.usersessions",
     "allauth.headless",
+    "django_celery_results",
     "runs",
+    "celery_tasks",
     "books",
     "graduation_backend",
 ]
@@ -251,7 +253,10 @@ CELERY_BROKER_IS_AMQP = CELERY_BROKER_URL.startswith("amqp")
 # acknowledged early and Celery never runs a task twice.
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_REJECT_ON_WORKER_LOST = False
-CELERY_TASK_IGNORE_RESULT = True
+# Plain tasks are kept, to be looked at and sent again; the tasks of runs say themselves that they have no result.
+CELERY_TASK_IGNORE_RESULT = False
+CELERY_RESULT_BACKEND = "celery_tasks.backend:PlainTaskBackend"
+CELERY_RESULT_EXTENDED = True  # name, arguments, worker
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_WORKER_PROC_ALIVE_TIMEOUT = 30.0  # seconds

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import CommandParser
 
-from graduation_backend.control_tasks import exits
+from graduation_backend.control_tasks import exits, plain_arguments
 from graduation_backend.control_tasks.terminal import printable
 from runs.states import CANCELLING, PAUSING, Status
 
@@ -28,6 +28,7 @@ ACTIONS = (
     "graphs",
     "workers",
     "unfreeze",
+    *plain_arguments.ACTIONS,
 )
 DEFAULT_LIMIT = 50  # of `list --all`
 LEAST_INTERVAL_SECONDS = 0.1
@@ -61,6 +62,7 @@ def add_arguments(parser: CommandParser) -> None:
     _add_graphs(actions)
     _add_workers(actions)
     _add_unfreeze(actions)
+    plain_arguments.add_arguments(actions, _add)
 
 
 def _add(actions: Any, name: str, description: str) -> CommandParser:

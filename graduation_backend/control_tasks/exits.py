@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from celery_tasks import errors as task_errors
 from graduation_backend.control_tasks.terminal import printable
 from runs import errors
 
@@ -17,6 +18,9 @@ _CODES: dict[type[errors.RunsError], int] = {
     errors.InputRefused: USAGE,
     errors.NodeNotFound: NOT_FOUND,
     errors.NodeAmbiguous: USAGE,
+    task_errors.TaskNotFound: NOT_FOUND,
+    task_errors.WorkerSilent: TIMED_OUT,
+    task_errors.QueueUnknown: USAGE,
 }
 _ADVICE: dict[type[errors.RunsError], str] = {
     errors.RunNotFound: "; to see what there is: manage.py control_tasks list --all",
@@ -26,6 +30,8 @@ _ADVICE: dict[type[errors.RunsError], str] = {
     errors.AlreadyRetried: "; retry that one",
     errors.NodeNotRunning: "; nothing was changed",
     errors.NodeAmbiguous: " with --every",
+    task_errors.TaskIsRun: ": control_tasks cancel, control_tasks retry",
+    task_errors.WorkerSilent: "; to see the workers: manage.py control_tasks workers",
     errors.BrokerAway: "; start the services or correct CELERY_BROKER_URL",
 }
 

@@ -14,7 +14,17 @@ from graduation_backend.environment import Environment
 from tests.environment import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-PACKAGES = ("runs", "books", "authentication", "graduation_backend", "tests", "benchmarks", "docs", "scripts")
+PACKAGES = (
+    "runs",
+    "books",
+    "authentication",
+    "celery_tasks",
+    "graduation_backend",
+    "tests",
+    "benchmarks",
+    "docs",
+    "scripts",
+)
 
 
 def _found(pattern: str) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ EXPLAINED = {("events.py", "update")}  # the node and the progress of a running 
 WRITERS = {"update", "create", "update_or_create", "bulk_update"}
 SOURCES = sorted(
     path
-    for package in ("runs", "books", "authentication", "graduation_backend", "benchmarks", "scripts")
+    for package in ("runs", "books", "authentication", "celery_tasks", "graduation_backend", "benchmarks", "scripts")
     for path in (ROOT / package).rglob("*.py")
     if "migrations" not in path.parts and ROOT / "runs" / "registry" not in path.parents
 )

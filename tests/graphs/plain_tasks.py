@@ -11,3 +11,15 @@ from celery import shared_task
 def doze(seconds: float) -> None:
     """Holds its slot and never asks whether it should stop."""
     time.sleep(seconds)
+
+
+@shared_task
+def sleep_and_tell(seconds: float, password: str = "", note: str = "") -> str:
+    """Its result is kept."""
+    time.sleep(seconds)
+    return f"slept {seconds:g} s"
+
+
+@shared_task
+def fail(url: str) -> None:
+    raise ValueError(f"nothing answers at {url}")

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 
-from graduation_backend.control_tasks import arguments, exits
+from graduation_backend.control_tasks import arguments, exits, plain_arguments
 from graduation_backend.control_tasks.terminal import Screen
 from runs.errors import RunsError
 
@@ -88,6 +88,10 @@ def _find_action(name: str) -> Callable[[dict[str, Any], Screen], int]:
         from graduation_backend.control_tasks.brake import unfreeze
 
         return unfreeze
+    if name in plain_arguments.ACTIONS:
+        from graduation_backend.control_tasks import plain_tasks
+
+        return plain_tasks.ACTIONS[name]
     from graduation_backend.control_tasks import stopping
 
     return stopping.cancel if name == "cancel" else stopping.cancel_all

@@ -126,7 +126,7 @@ def test_every_route_that_changes_something_has_a_scope(api: Any) -> None:
     names = set()
     for path in changing:
         filled = path.replace("{graph}", "g").replace("{graph_id}", "g").replace("{node}", "n")
-        for part in ("{run_id}", "{graph_exec_id}"):
+        for part in ("{run_id}", "{graph_exec_id}", "{task_id}"):
             filled = filled.replace(part, "00000000-0000-0000-0000-000000000000")
         names.add(resolver.resolve(filled).url_name)
     assert names == RUN_ROUTES | STOP_ROUTES
