@@ -51,7 +51,8 @@ stage "production settings" check_for_production
 database=${TEST_DATABASE_URL:-postgres://postgres:postgres@127.0.0.1:5432/postgres}
 broker=${TEST_BROKER_URL:-amqp://guest:guest@127.0.0.1:5672//}
 # What has nothing to do with the database, or brings its own, and takes long.
-elsewhere=(books_model books_pages conformance control_tasks recovery start_services startup web_shutdown)
+elsewhere=(accounts_pages admin_pages books books_model books_pages catalog celery_tasks conformance control_tasks follow
+  live recovery runs_pages start_services startup web_shutdown)
 elsewhere=("${elsewhere[@]/#/--ignore=tests/acceptance/test_}")
 elsewhere=("${elsewhere[@]/%/.py}")
 drills=tests/acceptance/test_recovery.py
