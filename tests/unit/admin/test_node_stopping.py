@@ -56,7 +56,7 @@ def test_stopping_run_has_no_button(start: Start, log_in, alice: User) -> None:
 
 
 def test_stop_is_confirmed_first_and_keeps_who_and_why(start: Start, log_in, alice: User, settings: Any) -> None:
-    settings.RUNS_INTERRUPT_AFTER_SECONDS, settings.RUNS_GRACE_SECONDS = 600, 600
+    settings.RUNS_INTERRUPT_AFTER_SECONDS, settings.RUNS_GRACE_SECONDS = 300, 600
     run = start(alice)
     running = execute(run)
     client = log_in(alice)
