@@ -21,7 +21,7 @@ from tests.services import Marks, WorkerProcess, process_environment
 def pytest_addoption(parser: pytest.Parser) -> None:
     """For tests/integration/test_stop_trials.py, and for tests/chaos: see its README.md."""
     parser.addoption("--stop-trials", type=int, default=48, help="forced orders of a stop against each other move")
-    parser.addoption("--chaos-seconds", type=float, default=40.0, help="how long chaos lasts at least")
+    parser.addoption("--chaos-seconds", type=float, default=25.0, help="how long chaos lasts at least")
     parser.addoption("--chaos-runs", type=int, default=0, help="how many runs chaos submits at least")
     parser.addoption("--chaos-database", choices=["sqlite", "postgres"], default="sqlite", help="of chaos")
     parser.addoption("--seed", type=int, default=None, help="of chaos; any if not given")
