@@ -28,7 +28,7 @@ from runs.conf import runs_settings
 from runs.connections import CHANGES_KEY, RedisError, stream_key
 from runs.errors import RunNotFound, RunsError
 from runs.following import BadCursor, Entry, Feed, end_tasks
-from runs.states import StopMode, StopSource
+from runs.states import StopSource
 
 logger = logging.getLogger(__name__)
 
@@ -284,10 +284,11 @@ class RunSocket(Socket):
         run = control.find(self.run_id)
         if run is None or not policy.may_stop(self.user, run):
             return "You may not stop this run."
-        if mode == StopMode.KILL and not policy.may_kill(self.user, run):
-            return "Mode kill takes the permission runs.kill_run; allowed to you are cancel and interrupt."
         if not isinstance(mode, str) or not isinstance(reason, str):
             return "mode and reason are texts."
+        refusal = policy.refusal_of_stop(self.user, [run.id], mode, None)
+        if refusal is not None:
+            return refusal
         try:
             control.cancel(run.id, by=self.user, source=self.source, mode=mode, reason=reason)
         except RunsError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -17,10 +17,12 @@ from runs import brake, catalog, control, policy, receipts, representation
 from runs.api import schemas
 from runs.errors import RunAlreadyEnded, RunNotFound, WaitTimedOut
 from runs.models import Run, new_run_id
-from runs.states import ACTIVE, StopMode, StopSource
+from runs.states import ACTIVE, StopSource
 from runs.states import Status as RunStatus
 
 router = Router(tags=["runs"])
+
+_Asking: TypeAlias = schemas.Cancel | schemas.CancelMany | schemas.CancelNode
 
 MAX_WAIT_SECONDS = 60.0
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
@@ -75,13 +77,13 @@ def start(
 @router.post("/runs/cancel", response={202: schemas.Cancelled})
 def cancel_many(request: HttpRequest, body: schemas.CancelMany) -> Any:
     """Ask many runs to stop, by id or by filter; those that the caller may not stop are left alone and not named."""
-    _require_mode(request, body.mode)
     runs = policy.stoppable_runs(request.user)
     if body.ids is not None:
         runs = runs.filter(id__in=body.ids)
     if body.graph is not None:
         runs = runs.filter(graph=body.graph)
     ids = list(runs.filter(status__in=ACTIVE).values_list("id", flat=True))
+    _require_way(request, ids, body)
     result = control.cancel_runs(ids, **_asked(request, body))
     return Status(202, _as_cancelled(result))
 
@@ -163,7 +165,7 @@ def cancel(request: HttpRequest, run_id: UUID, body: schemas.Cancel | None = Non
     """
     body = body or schemas.Cancel()
     run = _stoppable(request, run_id)
-    _require_mode(request, body.mode)
+    _require_way(request, [run.id], body, cascade=body.cascade)
     result = control.cancel(run.id, cascade=body.cascade, **_asked(request, body))
     if wait:
         with suppress(WaitTimedOut):
@@ -180,7 +182,7 @@ def cancel_node(request: HttpRequest, run_id: UUID, node: str, body: schemas.Can
     """
     body = body or schemas.CancelNode()
     run = _stoppable(request, run_id)
-    _require_mode(request, body.mode)
+    _require_way(request, [run.id], body, cascade=False)  # its children keep their own times
     stops = control.cancel_node(run.id, node, every=body.every, **_asked(request, body))
     return Status(202, [representation.node_stop_as_json(stop) for stop in stops])
 
@@ -275,12 +277,13 @@ def _stoppable(request: HttpRequest, run_id: UUID) -> Run:
     raise RunNotFound(run_id)
 
 
-def _require_mode(request: HttpRequest, mode: StopMode) -> None:
-    if mode is StopMode.KILL and not request.user.has_perm(policy.KILL):
-        raise HttpError(403, "Mode kill takes the permission runs.kill_run; allowed to you are cancel and interrupt.")
+def _require_way(request: HttpRequest, run_ids: list[UUID], body: _Asking, *, cascade: bool = True) -> None:
+    refusal = policy.refusal_of_stop(request.user, run_ids, body.mode, body.grace_seconds, cascade=cascade)
+    if refusal is not None:
+        raise HttpError(403, refusal)
 
 
-def _asked(request: HttpRequest, body: schemas.Cancel | schemas.CancelMany | schemas.CancelNode) -> dict[str, Any]:
+def _asked(request: HttpRequest, body: _Asking) -> dict[str, Any]:
     return {
         "by": _user(request),
         "source": StopSource.API,
