@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG_IN_FIRST, FORBIDDEN, NOT_FOUND, BAD_REQUEST, TOO_SLOW = 4401, 4403, 4404, 4400, 4408
 # As 1011, 1012 and 1013, which Daphne can't send: an application has 4000 to 4999.
@@ -281,6 +282,9 @@ class RunSocket(Socket):
 
     def _cancel(self, mode: Any, reason: Any) -> str | None:
         """What is wrong with it; None if it was accepted."""
+        find_refusal = self.scope.get("find_refusal")  # of another kind of authentication
+        if find_refusal is not None and (refusal := find_refusal()) is not None:
+            return str(refusal)
         run = control.find(self.run_id)
         if run is None or not policy.may_stop(self.user, run):
             return "You may not stop this run."
