@@ -21,7 +21,7 @@ from authentication.rates import Rate
 
 # What a key must be for, by the names of the routes. Looking needs `read`, and what is in neither table `admin`.
 RUN_ROUTES = frozenset({"start", "resume", "retry"})
-STOP_ROUTES = frozenset({"cancel", "cancel_many", "cancel_node", "pause", "stop", "stop_execution"})
+STOP_ROUTES = frozenset({"cancel", "cancel_key", "cancel_many", "cancel_node", "pause", "stop", "stop_execution"})
 
 
 class Bearer(HttpBearer):

@@ -49,6 +49,11 @@ def may_stop(user: Person, run: Run) -> bool:
     return (_is_owner(user, run) and _may_stop_own(user)) or _has(user, STOP_ANY)
 
 
+def may_stop_own(user: Person) -> bool:
+    """Stop what is theirs, also before it has come."""
+    return _is_known(user) and (_may_stop_own(user) or _has(user, STOP_ANY))
+
+
 def may_retry(user: Person, run: Run) -> bool:
     """A retry is a run of the same owner again; who may end it may have it tried again."""
     return may_stop(user, run)

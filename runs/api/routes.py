@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from runs.states import Status as RunStatus
 
 router = Router(tags=["runs"])
 
+_RUNGS = {"cancel": "cancelling", "interrupt": "interrupting", "kill": "killing"}
 _Asking: TypeAlias = schemas.Cancel | schemas.CancelMany | schemas.CancelNode
 
 MAX_WAIT_SECONDS = 60.0
@@ -74,9 +76,12 @@ def start(
 # Before the routes with an id, which would take `cancel` for one.
 
 
-@router.post("/runs/cancel", response={202: schemas.Cancelled})
-def cancel_many(request: HttpRequest, body: schemas.CancelMany) -> Any:
-    """Ask many runs to stop, by id or by filter; those that the caller may not stop are left alone and not named."""
+@router.post("/runs/cancel", response={202: schemas.CancelledMany})
+def cancel_many(request: HttpRequest, body: schemas.CancelMany, response: HttpResponse) -> Any:
+    """Ask many runs to stop, by id or by filter; those that the caller may not stop are left alone and not named.
+
+    `Location` is where to see how far it has come.
+    """
     runs = policy.stoppable_runs(request.user)
     if body.ids is not None:
         runs = runs.filter(id__in=body.ids)
@@ -84,8 +89,41 @@ def cancel_many(request: HttpRequest, body: schemas.CancelMany) -> Any:
         runs = runs.filter(graph=body.graph)
     ids = list(runs.filter(status__in=ACTIVE).values_list("id", flat=True))
     _require_way(request, ids, body)
-    result = control.cancel_runs(ids, **_asked(request, body))
-    return Status(202, _as_cancelled(result))
+    bulk, result = control.stop_many(
+        ids, control.stop_request(actor="", **_asked(request, body)), graph=body.graph or ""
+    )
+    response["Location"] = f"{request.path_info.partition('/runs/')[0]}/stops/{bulk.id}"
+    return Status(202, {**_as_cancelled(result), "id": bulk.id, "matched": bulk.matched})
+
+
+@router.get("/stops/{stop_id}", response=schemas.BulkStop)
+def get_stop(request: HttpRequest, stop_id: UUID) -> Any:
+    """How far a stop of many runs has come; for whom asked for it."""
+    bulk = control.find_bulk_stop(stop_id, request.user.pk)
+    if bulk is None:
+        raise HttpError(404, f"There is no bulk stop {stop_id} of yours.")
+    progress = asdict(control.find_progress(bulk))
+    stopping = {name: progress.pop(key) for name, key in _RUNGS.items()}
+    shown = {name: getattr(bulk, name) for name in ("id", "requested_at", "mode", "reason", "matched")}
+    return {**shown, **progress, "graph": bulk.graph or None, "stopping": stopping}
+
+
+@router.post("/runs/cancel-by-key", response={202: schemas.CancelledKey, 200: schemas.CancelledKey})
+def cancel_key(request: HttpRequest, body: schemas.CancelKey) -> Any:
+    """Cancel what the caller started with this `Idempotency-Key`, also if it comes only later.
+
+    202 if it is still stopping, or has not come: then it is born cancelled. 200 if it is cancelled already.
+    """
+    if not policy.may_stop_own(request.user):
+        raise HttpError(403, f"To stop your own runs takes the permission {policy.STOP_OWN} here.")
+    known = control.find_by_key(_user(request), body.idempotency_key)
+    _require_way(request, [known.id] if known else [], body, cascade=body.cascade)
+    run_id, result = control.cancel_key(
+        _user(request), body.idempotency_key, cascade=body.cascade, **_asked(request, body)
+    )
+    run = control.get(run_id) if run_id is not None else None
+    answer = {**_as_cancelled(result), "run": representation.as_json(run) if run else None}
+    return Status(200 if run is not None and run.is_terminal else 202, answer)
 
 
 # --- looking ----------------------------------------------------------------------------------------------
