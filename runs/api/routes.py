@@ -82,7 +82,7 @@ def cancel_many(request: HttpRequest, body: schemas.CancelMany, response: HttpRe
 
     `Location` is where to see how far it has come.
     """
-    runs = policy.stoppable_runs(request.user)
+    runs = policy.stoppable_runs(request.user) & policy.visible_runs(request.user)
     if body.ids is not None:
         runs = runs.filter(id__in=body.ids)
     if body.graph is not None:
@@ -307,12 +307,10 @@ def _visible(request: HttpRequest, run_id: UUID) -> Run:
 
 
 def _stoppable(request: HttpRequest, run_id: UUID) -> Run:
-    run = control.get(run_id)
-    if policy.may_stop(request.user, run):
-        return run
-    if policy.may_view(request.user, run):
+    run = _visible(request, run_id)
+    if not policy.may_stop(request.user, run):
         raise HttpError(403, "You may see this run, and not stop it: that takes the permission runs.stop_any_run.")
-    raise RunNotFound(run_id)
+    return run
 
 
 def _require_way(request: HttpRequest, run_ids: list[UUID], body: _Asking, *, cascade: bool = True) -> None:
