@@ -88,6 +88,13 @@ def person_of(key: ApiKey) -> User:
     return PersonByKey.objects.get(pk=key.user_id)
 
 
+def refusal(key: ApiKey, scope: Scope) -> str | None:
+    """Why a key may not be used for something, in words; None if it may."""
+    if scope in key.scopes:
+        return None
+    return f"This takes a key with the scope {scope}; the scopes of this one are {', '.join(key.scopes)}."
+
+
 def revoke(key: ApiKey) -> None:
     """From now on the key opens nothing; its row stays."""
     ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
@@ -16,12 +17,14 @@ import celery_tasks.api
 import runs.api
 from authentication import keys
 from authentication.keys import Scope
-from authentication.models import ApiKey
+from authentication.models import ApiKey, User
 from authentication.rates import Rate
 
 # What a key must be for, by the names of the routes. Looking needs `read`, and what is in neither table `admin`.
 RUN_ROUTES = frozenset({"start", "resume", "retry", "retry_task"})
-STOP_ROUTES = frozenset({"cancel", "cancel_many", "cancel_node", "cancel_task", "pause", "stop", "stop_execution"})
+STOP_ROUTES = frozenset(
+    {"cancel", "cancel_key", "cancel_many", "cancel_node", "cancel_task", "pause", "stop", "stop_execution"}
+)
 
 
 class Bearer(HttpBearer):
@@ -50,12 +53,18 @@ def enter(request: HttpRequest, secret: str) -> ApiKey:
     key = keys.find(secret)
     if key is None:
         raise AuthenticationError
-    needed = scope_of(request)
-    if needed not in key.scopes:
-        has = ", ".join(key.scopes)
-        raise HttpError(403, f"This takes a key with the scope {needed}; the scopes of this one are {has}.")
+    refusal = keys.refusal(key, scope_of(request))
+    if refusal is not None:
+        raise HttpError(403, refusal)
     request.user = keys.person_of(key)
+    # An event stream asks again and again whether its caller still may.
+    request.find_user = partial(_find_again, secret)  # type: ignore[attr-defined]
     return key
+
+
+def _find_again(secret: str) -> User | None:
+    key = keys.find(secret)
+    return None if key is None else keys.person_of(key)
 
 
 def scope_of(request: HttpRequest) -> Scope:

@@ -29,10 +29,12 @@ if "daphne.cli" in sys.modules:
 
     web_shutdown.install(settings.WEB_ON_SHUTDOWN)
 
-from runs import consumers  # noqa: E402 - it needs Django's apps
+from graduation_backend.key_sockets import KeySockets  # noqa: E402 - they need Django's apps
+from runs import consumers  # noqa: E402
 
 websockets = URLRouter([*consumers.websocket_urlpatterns, re_path("", consumers.refuse)])  # type: ignore[arg-type]
 # The sockets find the session's user by themselves, again and again.
+of_browsers = AllowedHostsOriginValidator(SessionMiddlewareStack(websockets))
 application = ProtocolTypeRouter(
-    {"http": django_application, "websocket": AllowedHostsOriginValidator(SessionMiddlewareStack(websockets))}
+    {"http": django_application, "websocket": KeySockets(with_key=websockets, without=of_browsers)}
 )

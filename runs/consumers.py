@@ -28,13 +28,14 @@ from runs.conf import runs_settings
 from runs.connections import CHANGES_KEY, RedisError, stream_key
 from runs.errors import RunNotFound, RunsError
 from runs.following import BadCursor, Entry, Feed, end_tasks
-from runs.states import StopMode, StopSource
+from runs.states import StopSource
 
 logger = logging.getLogger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG_IN_FIRST, FORBIDDEN, NOT_FOUND, BAD_REQUEST, TOO_SLOW = 4401, 4403, 4404, 4400, 4408
 # As 1011, 1012 and 1013, which Daphne can't send: an application has 4000 to 4999.
@@ -281,13 +282,17 @@ class RunSocket(Socket):
 
     def _cancel(self, mode: Any, reason: Any) -> str | None:
         """What is wrong with it; None if it was accepted."""
+        find_refusal = self.scope.get("find_refusal")  # of another kind of authentication
+        if find_refusal is not None and (refusal := find_refusal()) is not None:
+            return str(refusal)
         run = control.find(self.run_id)
         if run is None or not policy.may_stop(self.user, run):
             return "You may not stop this run."
-        if mode == StopMode.KILL and not policy.may_kill(self.user, run):
-            return "Mode kill takes the permission runs.kill_run; allowed to you are cancel and interrupt."
         if not isinstance(mode, str) or not isinstance(reason, str):
             return "mode and reason are texts."
+        refusal = policy.refusal_of_stop(self.user, [run.id], mode, None)
+        if refusal is not None:
+            return refusal
         try:
             control.cancel(run.id, by=self.user, source=self.source, mode=mode, reason=reason)
         except RunsError as error:

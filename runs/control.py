@@ -15,7 +15,8 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from runs import catalog, dispatch, draining, events, registry
+from runs import announcements, catalog, dispatch, draining, events, registry
+from runs.bulk_stops import find_bulk_stop, find_progress, stop_many
 from runs.conf import runs_settings
 from runs.errors import InputRefused, RunNotFound, RunNotWaiting, ThreadBusy
 from runs.inputs import checked_choice, checked_text
@@ -30,6 +31,7 @@ from runs.queries import (
     WORKER_ALIVE_SECONDS,
     displayed_as,
     find,
+    find_by_key,
     get,
     in_tree_order,
     list_active,
@@ -45,7 +47,17 @@ from runs.queries import (
 )
 from runs.retrying import retry
 from runs.states import ACTIVE, OnParentStop, Status
-from runs.stops import StopResult, cancel, cancel_all, cancel_celery_tasks, cancel_runs, cli_actor, stop_runs
+from runs.stops import (
+    StopResult,
+    cancel,
+    cancel_all,
+    cancel_celery_tasks,
+    cancel_key,
+    cancel_runs,
+    cli_actor,
+    stop_request,
+    stop_runs,
+)
 
 __all__ = [
     "LARGE_FIELDS",
@@ -57,11 +69,15 @@ __all__ = [
     "cancel",
     "cancel_all",
     "cancel_celery_tasks",
+    "cancel_key",
     "cancel_node",
     "cancel_runs",
     "cli_actor",
     "displayed_as",
     "find",
+    "find_bulk_stop",
+    "find_by_key",
+    "find_progress",
     "get",
     "in_tree_order",
     "list_active",
@@ -78,6 +94,8 @@ __all__ = [
     "resume_runs",
     "retry",
     "slimmed",
+    "stop_many",
+    "stop_request",
     "stop_runs",
     "submit",
     "wait",
@@ -111,7 +129,8 @@ def submit(
         parent: the run that starts this one; owner and root come from it.
         child_key: names the child among its siblings; the same key again gives the same run.
         thread_id: LangGraph's checkpoint thread; None is a thread of its own.
-        idempotency_key: the same key of the same owner gives the same run, whatever became of it.
+        idempotency_key: the same key of the same owner gives the same run, whatever became of it; after `cancel_key`
+            a cancelled one.
         priority: 0 to 9, higher is sooner.
         grace_seconds, interrupt_after_seconds: from a stop that names no times to the kill and to the interrupt.
         max_seconds: from its first start; a run that is not over by then is stopped. None are its graph's times in
@@ -147,13 +166,16 @@ def submit(
     )
     try:
         with transaction.atomic():
-            registry.create(run)
+            asked = registry.create(run)
     except IntegrityError:
         same = _find_same(run)
         if same is None:
             raise
         return same
     events.sink().know(run)
+    if asked is not None:  # before it came
+        announcements.tell_stop([registry.Stopped(run.id, Status.CANCELLED, parent)], asked)
+        return run
     events.sink().status(run.id, Status(run.status), attempt=0)  # paused, if its parent is being paused
     if ring and run.status == Status.QUEUED:
         transaction.on_commit(partial(dispatch.ring_one, run))

@@ -243,3 +243,10 @@ class WaitTimedOut(RunsError):
         self.run_id = run_id
         self.status = status
         super().__init__(f"run {run_id} is still {status} after {waited_seconds:g} s")
+
+
+class TooManyTombstones(RunsError):
+    """An account has cancelled many keys whose runs have not come."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} cancelled keys have no run yet, and that is the most; submit some of them first")

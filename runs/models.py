@@ -409,6 +409,70 @@ class Freeze(models.Model):
         return self.lifted_at is None
 
 
+class Tombstone(models.Model):
+    """A stop that came before its run: a run with this owner and key is born cancelled. `registry` is the only
+    writer, and takes it away when the run has come."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    idempotency_key = models.CharField(max_length=200)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    actor = models.CharField(max_length=200, blank=True)  # who, in words, also where there is no user
+    source = models.CharField(max_length=8, choices=StopSource)
+    reason = models.TextField(blank=True)
+    mode = models.CharField(max_length=9, choices=StopMode)
+    requested_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["owner", "idempotency_key"], name="tombstone_key_unique"),
+            models.UniqueConstraint(
+                fields=["idempotency_key"], condition=Q(owner__isnull=True), name="tombstone_key_unowned"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"tombstone of {self.idempotency_key}"
+
+
+class BulkStop(models.Model):
+    """One stop of many runs, so that whoever asked can see how far it has come. `bulk_stops` is the only writer."""
+
+    id = models.UUIDField(primary_key=True, default=new_run_id, editable=False)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    actor = models.CharField(max_length=200, blank=True)
+    source = models.CharField(max_length=8, choices=StopSource)
+    mode = models.CharField(max_length=9, choices=StopMode)
+    reason = models.TextField(blank=True)
+    graph = models.CharField(max_length=200, blank=True)  # only its runs
+    matched = models.PositiveIntegerField()
+    requested_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"stop of {self.matched} runs"
+
+
+class BulkStopRun(models.Model):
+    """One run that a bulk stop has matched, or reached below one."""
+
+    bulk_stop = models.ForeignKey(BulkStop, on_delete=models.CASCADE, related_name="members")
+    # Without a constraint of the database: a run that is deleted meanwhile must not keep the others from being asked.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["bulk_stop", "run"], name="bulk_stop_has_a_run_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} in {self.bulk_stop_id}"
+
+
 class Worker(models.Model):
     """One worker's MainProcess, as its supervisor reports it; alive while its heartbeat is fresh."""
 

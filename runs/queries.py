@@ -42,6 +42,12 @@ def find(run_id: UUID | str) -> Run | None:
     return Run.objects.select_related("owner").filter(id=key).first()
 
 
+def find_by_key(owner: AbstractBaseUser, idempotency_key: str) -> Run | None:
+    if "\x00" in idempotency_key:
+        return None  # PostgreSQL does not even look for it
+    return Run.objects.filter(owner_id=owner.pk, idempotency_key=idempotency_key).first()
+
+
 def look_at(run_id: UUID | str, *, timeout_seconds: float = 3.0) -> StopReceipt | None:
     """What a run's process is doing now, as its supervisor sees it; of an ended run, what was kept of its stop.
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from runs import announcements, dispatch, pauses, queries, registry
-from runs.errors import RunAlreadyEnded
+from runs.errors import InputRefused, RunAlreadyEnded
 from runs.inputs import checked_choice, checked_seconds, checked_text
 from runs.models import Run
 from runs.registry import Stopped
@@ -64,14 +64,51 @@ def cancel(
         RunAlreadyEnded: it had completed or failed, and nothing was changed. A run that is already cancelled is no
             error: the result is empty.
     """
-    run = queries.get(run_id)
     request = stop_request(by, actor, source, reason, mode, grace_seconds, interrupt_after_seconds)
+    return _cancel(run_id, request, cascade=cascade)
+
+
+def _cancel(run_id: UUID | str, request: StopRequest, *, cascade: bool) -> StopResult:
+    run = queries.get(run_id)
     result = stop_runs([run.id], request, cascade=cascade)
     if run.id not in result.reached:
         run.refresh_from_db()
         if run.status in (Status.COMPLETED, Status.FAILED):
             raise RunAlreadyEnded(run.id, run.status)
     return result
+
+
+def cancel_key(
+    owner: AbstractBaseUser | None,
+    key: str,
+    *,
+    by: AbstractBaseUser | None = None,
+    actor: str = "",
+    source: str = StopSource.API,
+    reason: str = "",
+    mode: str = StopMode.CANCEL,
+    grace_seconds: float | None = None,
+    interrupt_after_seconds: float | None = None,
+    cascade: bool = True,
+) -> tuple[UUID | None, StopResult]:
+    """Cancel what was submitted by this owner with this idempotency key, also if it comes only later: then it is born
+    cancelled.
+
+    Returns:
+        The run, None if there is none yet; and what was done to it, as `cancel` tells it.
+
+    Raises:
+        InputRefused, RunAlreadyEnded.
+        TooManyTombstones: of one owner only so many keys are kept whose runs have not come.
+    """
+    if not key:
+        raise InputRefused("the idempotency key is empty")
+    checked_text("idempotency_key", key, 200)
+    request = stop_request(by, actor, source, reason, mode, grace_seconds, interrupt_after_seconds)
+    run_id = registry.leave_tombstone(owner.pk if owner else None, key, request)
+    if run_id is None:
+        return None, StopResult()
+    return run_id, _cancel(run_id, request, cascade=cascade)
 
 
 def cancel_all(

@@ -32,6 +32,8 @@ from `runs/event_types.py` by `python -m scripts.event_schema`; a test checks th
 - `{"action": "cancel", "mode": "cancel|interrupt|kill", "reason": "…"}` stops the run of the socket, and is answered by
   `{"type": "reply", "data": {"action": "cancel", "ok": true}}`, or `"ok": false` with an `error`.
 - A session opens a socket, and the page must be of this site: the handshake needs an `Origin` of `ALLOWED_HOSTS`.
+  Or an API key does, in `Authorization: Bearer KEY` or `X-API-Key: KEY` and never in the address: with the scope `read`
+  to watch and `stop` to cancel, without an `Origin`. When it is revoked or expires, the next heartbeat ends with 4401.
 - As Server-Sent Events, `id` is the cursor, `event` the type and `data` the same JSON; `Last-Event-ID` is `after`.
 
 | code | means |

@@ -50,8 +50,10 @@ class Acting:
             raise RunNotFound(task_id)
         return run
 
-    def require_stop(self, run: Run, mode: StopMode) -> None:
-        """Check that it may stop this run.
+    def require_stop(
+        self, run: Run, mode: StopMode, *, grace_seconds: float | None = None, cascade: bool = True
+    ) -> None:
+        """Check that it may stop this run, and like this.
 
         Raises:
             Error: it may not.
@@ -62,8 +64,11 @@ class Acting:
             raise self._refusal("stop this run", policy.STOP_ANY)
         if mode is StopMode.KILL and not policy.may_kill(self.account, run):
             raise self._refusal("kill a run at once", policy.KILL)
+        refusal = policy.refusal_of_stop(self.account, [run.id], mode, grace_seconds, cascade=cascade)
+        if refusal is not None:
+            raise exits.Error(f"{self.account}: {refusal}")
 
-    def require_stop_of_plain_tasks(self) -> None:
+    def require_stop_of_plain_tasks(self, mode: StopMode) -> None:
         """Check that it may end a plain Celery task, which has no owner.
 
         Raises:
@@ -71,6 +76,8 @@ class Acting:
         """
         if self.account is not None and not self.account.has_perm(policy.STOP_ANY):
             raise self._refusal("end a plain Celery task", policy.STOP_ANY)
+        if self.account is not None and mode is StopMode.KILL and not policy.may_kill_any(self.account):
+            raise self._refusal("kill a plain Celery task at once", policy.KILL)
 
     def who_asks(self) -> dict[str, Any]:
         """The arguments of a stop that say who asks for it: the account, and the person who typed its name."""

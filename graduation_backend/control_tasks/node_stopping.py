@@ -23,7 +23,7 @@ def cancel_node(options: dict[str, Any], mode: StopMode, acting: Acting, screen:
         if options[name]:
             raise exits.Error(f"--{name.replace('_', '-')} is not allowed with --node", exits.USAGE)
     run = acting.get(options["task_id"])
-    acting.require_stop(run, mode)
+    acting.require_stop(run, mode, grace_seconds=options["grace"], cascade=False)  # children keep their own times
     stops = control.cancel_node(
         run.id,
         options["node"],

@@ -42,9 +42,9 @@ def cancel(options: dict[str, Any], screen: Screen) -> int:
     run = acting.find(options["task_id"])
     if run is None:
         task = get_celery_task(options["task_id"], acting)
-        acting.require_stop_of_plain_tasks()
+        acting.require_stop_of_plain_tasks(_mode(options))
         return _cancel_celery_task(task, options, screen)
-    acting.require_stop(run, _mode(options))
+    acting.require_stop(run, _mode(options), grace_seconds=options["grace"], cascade=not options["no_cascade"])
     if options["dry_run"]:
         return show_what_would_stop(run, _find_affected(run.id, options), _mode(options), options, screen)
     result = control.cancel(

@@ -77,6 +77,8 @@ class WorkerFilter(admin.SimpleListFilter):
     parameter_name = "worker"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        if not policy.may_view_any(request.user):
+            return []  # the machines are not everybody's business
         workers = Worker.objects.order_by("-heartbeat_at")[:OFFERED]
         return [(worker.pk, f"{worker.hostname} (pid {worker.pid})") for worker in workers]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 import orjson
@@ -17,10 +18,13 @@ from runs import brake, catalog, control, policy, receipts, representation
 from runs.api import schemas
 from runs.errors import RunAlreadyEnded, RunNotFound, WaitTimedOut
 from runs.models import Run, new_run_id
-from runs.states import ACTIVE, StopMode, StopSource
+from runs.states import ACTIVE, StopSource
 from runs.states import Status as RunStatus
 
 router = Router(tags=["runs"])
+
+_RUNGS = {"cancel": "cancelling", "interrupt": "interrupting", "kill": "killing"}
+_Asking: TypeAlias = schemas.Cancel | schemas.CancelMany | schemas.CancelNode
 
 MAX_WAIT_SECONDS = 60.0
 PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
@@ -72,18 +76,54 @@ def start(
 # Before the routes with an id, which would take `cancel` for one.
 
 
-@router.post("/runs/cancel", response={202: schemas.Cancelled})
-def cancel_many(request: HttpRequest, body: schemas.CancelMany) -> Any:
-    """Ask many runs to stop, by id or by filter; those that the caller may not stop are left alone and not named."""
-    _require_mode(request, body.mode)
-    runs = policy.stoppable_runs(request.user)
+@router.post("/runs/cancel", response={202: schemas.CancelledMany})
+def cancel_many(request: HttpRequest, body: schemas.CancelMany, response: HttpResponse) -> Any:
+    """Ask many runs to stop, by id or by filter; those that the caller may not stop are left alone and not named.
+
+    `Location` is where to see how far it has come.
+    """
+    runs = policy.stoppable_runs(request.user) & policy.visible_runs(request.user)
     if body.ids is not None:
         runs = runs.filter(id__in=body.ids)
     if body.graph is not None:
         runs = runs.filter(graph=body.graph)
     ids = list(runs.filter(status__in=ACTIVE).values_list("id", flat=True))
-    result = control.cancel_runs(ids, **_asked(request, body))
-    return Status(202, _as_cancelled(result))
+    _require_way(request, ids, body)
+    bulk, result = control.stop_many(
+        ids, control.stop_request(actor="", **_asked(request, body)), graph=body.graph or ""
+    )
+    response["Location"] = f"{request.path_info.partition('/runs/')[0]}/stops/{bulk.id}"
+    return Status(202, {**_as_cancelled(result), "id": bulk.id, "matched": bulk.matched})
+
+
+@router.get("/stops/{stop_id}", response=schemas.BulkStop)
+def get_stop(request: HttpRequest, stop_id: UUID) -> Any:
+    """How far a stop of many runs has come; for whom asked for it."""
+    bulk = control.find_bulk_stop(stop_id, request.user.pk)
+    if bulk is None:
+        raise HttpError(404, f"There is no bulk stop {stop_id} of yours.")
+    progress = asdict(control.find_progress(bulk))
+    stopping = {name: progress.pop(key) for name, key in _RUNGS.items()}
+    shown = {name: getattr(bulk, name) for name in ("id", "requested_at", "mode", "reason", "matched")}
+    return {**shown, **progress, "graph": bulk.graph or None, "stopping": stopping}
+
+
+@router.post("/runs/cancel-by-key", response={202: schemas.CancelledKey, 200: schemas.CancelledKey})
+def cancel_key(request: HttpRequest, body: schemas.CancelKey) -> Any:
+    """Cancel what the caller started with this `Idempotency-Key`, also if it comes only later.
+
+    202 if it is still stopping, or has not come: then it is born cancelled. 200 if it is cancelled already.
+    """
+    if not policy.may_stop_own(request.user):
+        raise HttpError(403, f"To stop your own runs takes the permission {policy.STOP_OWN} here.")
+    known = control.find_by_key(_user(request), body.idempotency_key)
+    _require_way(request, [known.id] if known else [], body, cascade=body.cascade)
+    run_id, result = control.cancel_key(
+        _user(request), body.idempotency_key, cascade=body.cascade, **_asked(request, body)
+    )
+    run = control.get(run_id) if run_id is not None else None
+    answer = {**_as_cancelled(result), "run": representation.as_json(run) if run else None}
+    return Status(200 if run is not None and run.is_terminal else 202, answer)
 
 
 # --- looking ----------------------------------------------------------------------------------------------
@@ -163,7 +203,7 @@ def cancel(request: HttpRequest, run_id: UUID, body: schemas.Cancel | None = Non
     """
     body = body or schemas.Cancel()
     run = _stoppable(request, run_id)
-    _require_mode(request, body.mode)
+    _require_way(request, [run.id], body, cascade=body.cascade)
     result = control.cancel(run.id, cascade=body.cascade, **_asked(request, body))
     if wait:
         with suppress(WaitTimedOut):
@@ -180,7 +220,7 @@ def cancel_node(request: HttpRequest, run_id: UUID, node: str, body: schemas.Can
     """
     body = body or schemas.CancelNode()
     run = _stoppable(request, run_id)
-    _require_mode(request, body.mode)
+    _require_way(request, [run.id], body, cascade=False)  # its children keep their own times
     stops = control.cancel_node(run.id, node, every=body.every, **_asked(request, body))
     return Status(202, [representation.node_stop_as_json(stop) for stop in stops])
 
@@ -267,20 +307,19 @@ def _visible(request: HttpRequest, run_id: UUID) -> Run:
 
 
 def _stoppable(request: HttpRequest, run_id: UUID) -> Run:
-    run = control.get(run_id)
-    if policy.may_stop(request.user, run):
-        return run
-    if policy.may_view(request.user, run):
+    run = _visible(request, run_id)
+    if not policy.may_stop(request.user, run):
         raise HttpError(403, "You may see this run, and not stop it: that takes the permission runs.stop_any_run.")
-    raise RunNotFound(run_id)
+    return run
 
 
-def _require_mode(request: HttpRequest, mode: StopMode) -> None:
-    if mode is StopMode.KILL and not request.user.has_perm(policy.KILL):
-        raise HttpError(403, "Mode kill takes the permission runs.kill_run; allowed to you are cancel and interrupt.")
+def _require_way(request: HttpRequest, run_ids: list[UUID], body: _Asking, *, cascade: bool = True) -> None:
+    refusal = policy.refusal_of_stop(request.user, run_ids, body.mode, body.grace_seconds, cascade=cascade)
+    if refusal is not None:
+        raise HttpError(403, refusal)
 
 
-def _asked(request: HttpRequest, body: schemas.Cancel | schemas.CancelMany | schemas.CancelNode) -> dict[str, Any]:
+def _asked(request: HttpRequest, body: _Asking) -> dict[str, Any]:
     return {
         "by": _user(request),
         "source": StopSource.API,

@@ -228,6 +228,12 @@ class CancelMany(Strict):
     reason: Reason = ""
 
 
+class CancelKey(Cancel):
+    idempotency_key: str = Field(min_length=1, max_length=200)
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"idempotency_key": "order-4711"}]})
+
+
 class CancelNode(Strict):
     mode: StopMode = StopMode.CANCEL
     grace_seconds: Grace = None
@@ -272,3 +278,37 @@ class Cancelled(Schema):
 
 class CancelledRun(Cancelled):
     run: Run
+
+
+class CancelledKey(Cancelled):
+    run: Run | None = Field(description="null if it has not come yet; it will be born cancelled")
+
+
+class CancelledMany(Cancelled):
+    id: UUID = Field(description="Of the bulk stop, for `/stops/{id}`")
+    matched: int
+
+
+class Stopping(Schema):
+    """Of those that have not left yet: which rung is due."""
+
+    cancel: int
+    interrupt: int
+    kill: int
+
+
+class BulkStop(Schema):
+    """How far a stop of many runs has come."""
+
+    id: UUID
+    requested_at: datetime
+    mode: StopMode
+    reason: str
+    graph: str | None = Field(description="Only its runs")
+    matched: int = Field(description="Runs that were active and in the filter")
+    total: int = Field(description="With those that were reached below them; without those that were deleted since")
+    settled: int = Field(description="Cancelled, and nothing of them executes")
+    stopping: Stopping
+    not_asked: int = Field(description="They come next")
+    ended_otherwise: int = Field(description="They had completed or failed before they could be asked")
+    finished_at: datetime | None = Field(description="When the last had ended; null while one has not")

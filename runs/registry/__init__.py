@@ -10,6 +10,7 @@ from runs.registry.ends import Settled, fail_queued, settle
 from runs.registry.pauses import request_pause, resume
 from runs.registry.rows import Stopped, list_tree
 from runs.registry.stops import escalate, mark_delivered, request_own_stop, request_stop
+from runs.registry.tombstones import leave_tombstone
 from runs.registry.waits import answer, find_progress, list_forgotten_waiters, list_results, requeue, suspend, wake
 from runs.requests import PauseRequest, StopRequest
 
@@ -26,6 +27,7 @@ __all__ = [
     "fail_queued",
     "find_progress",
     "has_stopping_ancestor",
+    "leave_tombstone",
     "list_forgotten_waiters",
     "list_results",
     "list_tree",

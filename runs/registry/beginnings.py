@@ -14,6 +14,8 @@ from runs.errors import ParentIsStopping
 from runs.freezes import FROZEN
 from runs.models import Run
 from runs.registry.rows import PAUSE_COLUMNS, TABLE, as_parameter, record
+from runs.registry.tombstones import take_tombstone
+from runs.requests import StopRequest
 from runs.states import OnParentStop, Status
 
 # What a runner needs to know, in the order of the model's fields, which `from_db` expects.
@@ -53,11 +55,15 @@ class Claimant:
     pid_started_at: float  # seconds since the epoch
 
 
-def create(run: Run) -> None:
-    """Insert a queued run; a paused one if its parent is being paused with all below it.
+def create(run: Run) -> StopRequest | None:
+    """Insert a queued run; a paused one if its parent is being paused with all below it, and a cancelled one if its
+    key was cancelled before it came.
 
     Race: the parent's row is locked first, so a child is either seen by the stop of its parent or refused here; and
-    either seen by the pause of its parent or born paused.
+    either seen by the pause of its parent or born paused. Of its key see `leave_tombstone`.
+
+    Returns:
+        What was asked of it before it came.
 
     Raises:
         ParentIsStopping: the parent has a stop requested, or has ended.
@@ -77,8 +83,10 @@ def create(run: Run) -> None:
                 run.status = Status.PAUSED
                 for column in columns_of(Run, PAUSE_COLUMNS):
                     setattr(run, column.attname, getattr(parent, column.attname))
+        asked = take_tombstone(run)
         _insert(run)
         record([run.id], Status(run.status), 0)
+    return asked
 
 
 def claim(run_id: UUID, claimant: Claimant, *, lease_seconds: float) -> Run | None:

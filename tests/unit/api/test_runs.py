@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from authentication.models import User
 from runs import control, registry
-from runs.models import NodeExecution, Run
+from runs.models import NodeExecution, NodeStop, Run
 from runs.states import Status
 from tests.integration.engine import claim, stop_request
 
@@ -295,6 +295,33 @@ def test_kill_takes_its_own_permission(api: Any, alice: User) -> None:
     alice.user_permissions.add(Permission.objects.get(codename="kill_run"))
     allowed = api(User.objects.get(id=alice.pk)).post(f"runs/{run.id}/cancel", {"mode": "kill"})
     assert (allowed.status_code, allowed.json()["run"]["stop"]["mode"]) == (202, "kill")
+
+
+@pytest.mark.parametrize("path", ["runs/{}/cancel", "runs/cancel", "runs/{}/nodes/review/cancel"])
+@pytest.mark.parametrize("mode", ["cancel", "interrupt"])
+def test_grace_shorter_than_the_run_s_own_is_a_kill(api: Any, alice: User, path: str, mode: str, settings: Any) -> None:
+    settings.RUNS_GRACE_SECONDS = 30
+    run = claim(start(alice, grace_seconds=5))
+    claim(start(alice, parent=run.id, child_key="a"))  # keeps the 30 s of the settings
+    execute_node(run, namespace="review:1")
+    least = 5 if "nodes" in path else 30
+    for grace in (0, 0.001, least - 1):
+        refused = api(alice).post(path.format(run.id), {"mode": mode, "grace_seconds": grace})
+        assert refused.status_code == 403
+        assert "runs.kill_run; allowed to you are " + f"{least} s or more" in refused.json()["detail"]
+        assert Run.objects.filter(stop_requested_at__isnull=False).count() == 0
+        assert not NodeStop.objects.exists()
+    soon = {"mode": mode, "grace_seconds": least, "interrupt_after_seconds": 0}
+    assert api(alice).post(path.format(run.id), soon).status_code == 202
+    alice.user_permissions.add(Permission.objects.get(codename="kill_run"))
+    at_once = {"mode": mode, "grace_seconds": 0}
+    assert api(User.objects.get(id=alice.pk)).post(path.format(run.id), at_once).status_code == 202
+
+
+def test_grace_of_one_s_own_choice_is_taken(api: Any, alice: User) -> None:
+    run = api(alice).post("graphs/quick/runs", {"input": {}, "grace_seconds": 0}).json()
+    claim(Run.objects.get(id=run["id"]))
+    assert api(alice).post(f"runs/{run['id']}/cancel", {"grace_seconds": 0}).status_code == 202
 
 
 def test_unknown_run_and_page_are_problems(api: Any, alice: User) -> None:

@@ -68,8 +68,9 @@ def test_cancel_as_takes_the_permissions(run: Run, cast: dict[str, User]) -> Non
     for words in ([], ["--dry-run"], ["--node=only"]):
         code, message = refused("cancel", f"--task-id={run.id}", "--as", BOB, *words)
         assert (code, "runs.stop_any_run" in message) == (exits.FAILED, True), message
-    code, message = refused("cancel", f"--task-id={run.id}", "--as", ALICE, "--force")
-    assert (code, "runs.kill_run" in message) == (exits.FAILED, True), message
+    for words in (["--force"], ["--grace=0"], ["--grace=0.1", "--interrupt"], ["--grace=0", "--node=only"]):
+        code, message = refused("cancel", f"--task-id={run.id}", "--as", ALICE, *words)
+        assert (code, "runs.kill_run" in message) == (exits.FAILED, True), message
     assert control.get(run.id).stop_mode == ""
     cast[ALICE].user_permissions.add(Permission.objects.get(codename="kill_run"))
     run_command("cancel", f"--task-id={run.id}", "--as", ALICE, "--force")
