@@ -91,7 +91,7 @@ class Requests(BaseThrottle):
 
 
 class Json(Parser):
-    """JSON of a sensible depth. Its size is limited by Django."""
+    """JSON of a sensible depth, without NUL, which no database takes. Its size is limited by Django."""
 
     MOST_LEVELS = 64
 
@@ -100,16 +100,22 @@ class Json(Parser):
             body = json.loads(request.body)
         except RecursionError:
             raise self._too_deep() from None
-        level = [body] if isinstance(body, dict | list) else []
+        level = [body]
         for _ in range(self.MOST_LEVELS + 1):
-            if not level:
+            if any(isinstance(part, str) and "\x00" in part for part in level):
+                raise HttpError(400, "No text may hold a NUL character.")
+            containers = [part for part in level if isinstance(part, dict | list)]
+            if not containers:
                 return body
-            below = [item.values() if isinstance(item, dict) else item for item in level]
-            level = [part for parts in below for part in parts if isinstance(part, dict | list)]
+            level = [part for container in containers for part in _parts(container)]
         raise self._too_deep()
 
     def _too_deep(self) -> HttpError:
         return HttpError(400, f"The JSON is nested more than {self.MOST_LEVELS} levels deep.")
+
+
+def _parts(item: dict[str, Any] | list[Any]) -> list[Any]:
+    return [*item.keys(), *item.values()] if isinstance(item, dict) else item
 
 
 AUTHENTICATION: list[Any] = [Bearer(), KeyHeader(), django_auth]

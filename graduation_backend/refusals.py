@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import render
 
+from runs.api.problems import problem
 from runs.errors import ShuttingDown
 
 
 class RefusalMiddleware:
-    """A server that is about to end answers 503 to what would start a run; a client may ask the next one."""
+    """A server that is about to end answers 503 to what would start a run; a client may ask the next one.
+
+    An address with a NUL, which no database takes, is answered by 400.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            if request.path.startswith("/api/"):
+                return problem(HTTPStatus.BAD_REQUEST, "bad-request", "No address may hold a NUL character.")
+            return HttpResponseBadRequest("No address may hold a NUL character.")
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -145,3 +145,24 @@ def test_json_that_is_none_or_too_deep_is_refused(api: Any, alice: User) -> None
     for levels in (64, 100_000):
         status, detail = start_with('{"input": ' + "[" * levels + "]" * levels + "}")
         assert (status, detail) == (400, "The JSON is nested more than 64 levels deep.")
+
+
+@pytest.mark.parametrize(
+    "body", ['{"input": {"a": "x\\u0000"}}', '{"input": {"\\u0000": 1}}', '{"input": {}, "thread_id": "\\u0000"}']
+)
+def test_nul_is_refused_in_a_body(api: Any, alice: User, body: str) -> None:
+    answer = api(alice).client.post("/api/graphs/quick/runs", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "No text may hold a NUL character.")
+    assert not Run.objects.exists()
+
+
+def test_text_that_only_looks_like_nul_is_taken(api: Any, alice: User) -> None:
+    answer = api(alice).post("graphs/quick/runs", {"input": {"text": "a \\u0000"}})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("path", ["/api/runs?graph=%00", "/api/graphs/%00/runs", "/runs/?q=%00", "/books/%00"])
+def test_nul_is_refused_in_an_address(api: Any, alice: User, path: str) -> None:
+    answer = api(alice).client.get(path)
+    assert answer.status_code == 400
+    assert "NUL" in answer.content.decode()
