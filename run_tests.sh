@@ -50,22 +50,22 @@ stage "production settings" check_for_production
 # Two lanes, because the tests wait more than they work; they share nothing. The second one's output comes at the end.
 database=${TEST_DATABASE_URL:-postgres://postgres:postgres@127.0.0.1:5432/postgres}
 broker=${TEST_BROKER_URL:-amqp://guest:guest@127.0.0.1:5672//}
-# What has nothing to do with the database, or brings its own, and takes long.
-elsewhere=(accounts_pages admin_pages books books_model books_pages catalog celery_tasks climb conformance control_tasks
-  critical follow interrupt live receipt recovery runs_pages start_services startup web_shutdown)
-elsewhere=("${elsewhere[@]/#/--ignore=tests/acceptance/test_}")
-elsewhere=("${elsewhere[@]/%/.py}")
-# Neither share a worker with others; in the second lane, so that both take equally long.
-drills=(tests/acceptance/test_recovery.py tests/acceptance/test_start_services.py)
+# What the database and the broker matter to, run again on the big ones.
+on_services=(integration/test_{brake,checkpoints,constraints,executions,node_stops,pauses,registry_races}
+  integration/test_{retrying,statistics,stop_trials,stops,tombstones} acceptance/test_{cancel,crashes,handover,node_stops,pause,retry,trees})
+on_services=("${on_services[@]/#/tests/}")
+on_services=("${on_services[@]/%/.py}")
+# These share no worker with others; in the second lane, so that both take equally long.
+apart=(tests/acceptance/test_{accounts_pages,celery_tasks,recovery,start_services,startup}.py)
 
 # tests_of STAGE [pytest options]
 tests_of() {
   local stage=$1
   shift
   case $stage in
-    acceptance) set -- tests/acceptance tests/chaos "${drills[@]/#/--ignore=}" "$@" ;;
-    others) set -- tests/unit tests/integration tests/architecture "${drills[@]}" "$@" ;;
-    services) set -- tests/integration tests/acceptance "${elsewhere[@]}" "$@" ;;
+    acceptance) set -- tests/acceptance tests/chaos "${apart[@]/#/--ignore=}" "$@" ;;
+    others) set -- tests/unit tests/integration tests/architecture "${apart[@]}" "$@" ;;
+    services) set -- "${on_services[@]}" "$@" ;;
   esac
   if [ "$stage" = services ]; then
     export TEST_DATABASE_URL=$database TEST_BROKER_URL=$broker
@@ -79,7 +79,7 @@ first_lane() {
 }
 
 second_lane() {
-  (stage "pytest, SQLite and embedded Redis: unit, integration, architecture, recovery, launcher" tests_of others)
+  (stage "pytest, SQLite and embedded Redis: unit, integration, architecture, some of acceptance" tests_of others)
   echo $? >"$checks_data/code-others"
   if "$bin/python" scripts/answers.py "$database" "$broker"; then
     (stage "pytest, PostgreSQL and RabbitMQ: integration, acceptance" tests_of services)
