@@ -15,17 +15,16 @@ from runs.errors import ShuttingDown
 class RefusalMiddleware:
     """A server that is about to end answers 503 to what would start a run; a client may ask the next one.
 
-    An address with a NUL, which no database takes, is answered by 400.
+    An address of the API with a NUL, which no database takes, is answered by 400; the pages pass over it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
-            if request.path.startswith("/api/"):
-                return problem(HTTPStatus.BAD_REQUEST, "bad-request", "No address may hold a NUL character.")
-            return HttpResponseBadRequest("No address may hold a NUL character.")
+        has_nul = "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", "")
+        if has_nul and request.path.startswith("/api/"):
+            return problem(HTTPStatus.BAD_REQUEST, "bad-request", "No address may hold a NUL character.")
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -150,7 +150,8 @@ def test_key_of_a_run_that_runs(api: Any, alice: User) -> None:
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\x00b", None])
 def test_key_that_can_be_none_is_refused(api: Any, alice: User, key: Any) -> None:
-    assert api(alice).post("runs/cancel-by-key", {"idempotency_key": key}).status_code == 422
+    refused = api(alice).post("runs/cancel-by-key", {"idempotency_key": key}).status_code
+    assert refused == (400 if key and "\x00" in key else 422)
 
 
 def test_owners_who_may_not_stop_leave_no_tombstone(api: Any, alice: User, settings: Any) -> None:

@@ -161,7 +161,7 @@ def test_text_that_only_looks_like_nul_is_taken(api: Any, alice: User) -> None:
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("path", ["/api/runs?graph=%00", "/api/graphs/%00/runs", "/runs/?q=%00", "/books/%00"])
+@pytest.mark.parametrize("path", ["/api/runs?graph=%00", "/api/graphs/%00/runs"])
 def test_nul_is_refused_in_an_address(api: Any, alice: User, path: str) -> None:
     answer = api(alice).client.get(path)
     assert answer.status_code == 400
