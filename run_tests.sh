@@ -52,11 +52,11 @@ database=${TEST_DATABASE_URL:-postgres://postgres:postgres@127.0.0.1:5432/postgr
 broker=${TEST_BROKER_URL:-amqp://guest:guest@127.0.0.1:5672//}
 # What the database and the broker matter to, run again on the big ones.
 on_services=(integration/test_{brake,checkpoints,constraints,executions,node_stops,pauses,registry_races}
-  integration/test_{retrying,statistics,stop_trials,stops,tombstones} acceptance/test_{cancel,crashes,handover,node_stops,pause,retry,trees})
+  integration/test_{retrying,statistics,stop_trials,stops,tombstones} acceptance/test_{cancel,crashes,node_stops,retry,trees})
 on_services=("${on_services[@]/#/tests/}")
 on_services=("${on_services[@]/%/.py}")
 # These share no worker with others; in the second lane, so that both take equally long.
-apart=(tests/acceptance/test_{accounts_pages,celery_tasks,recovery,start_services,startup}.py)
+apart=(tests/acceptance/test_{celery_tasks,recovery,start_services}.py)
 
 # tests_of STAGE [pytest options]
 tests_of() {
