@@ -35,7 +35,7 @@ from books.pictures import draw_appearances, draw_network
 from books.progress import Progress, find_error, progress_of, with_runs
 from books.removal import BookIsActive, remove_book
 from runs import policy
-from runs.errors import RetryRefused
+from runs.errors import GraphNotFound, RetryRefused
 from runs.pages.stream import read_cursor
 from runs.states import StopMode
 
@@ -87,7 +87,7 @@ def book_rows(request: HttpRequest) -> HttpResponse:
 
 def _add_books(request: HttpRequest, form: UploadForm) -> HttpResponse:
     owner = member(request)
-    wants_processing = "process" in request.POST
+    wants_processing = "process" in request.POST and workflow.is_offered()
     for file in form.cleaned_data["file"]:
         book = workflow.add_book(file, owner=owner, file_name=file.name)
         if wants_processing:
@@ -225,6 +225,8 @@ def _begin(request: HttpRequest, book_id: UUID, begin: Callable[..., object]) ->
         begin(book, by=member(request))
     except workflow.BookIsStopping as error:
         messages.warning(request, f"{error}.")
+    except GraphNotFound as error:
+        messages.error(request, f"It can't be processed here: {error}.")
     except RetryRefused:
         messages.info(request, f"There is nothing left to do for “{book.title}”.")
     return _answer(request, book_id)

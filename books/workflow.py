@@ -12,7 +12,7 @@ from django.db import transaction
 
 from authentication.models import User
 from books.models import Book, Section
-from runs import control
+from runs import catalog, control
 from runs.errors import AlreadyRetried, RunAlreadyEnded, ThreadBusy
 from runs.models import Run
 from runs.states import ACTIVE, StopMode
@@ -50,6 +50,11 @@ def add_sample_book(owner: User) -> Book:
     """Add the book that ships with the project."""
     with SAMPLE.open("rb") as file:
         return add_book(File(file), owner=owner, file_name=SAMPLE.name)
+
+
+def is_offered() -> bool:
+    """Whether the graphs in use are those of books; LANGGRAPH_JSON may name a project's own."""
+    return any(entry.name == "book" for entry in catalog.list_graphs())
 
 
 def start_processing(book: Book, *, by: User | None = None, run_id: UUID | None = None, **options: Any) -> Run:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -30,6 +30,9 @@ from graduation_backend.environment import WrongEnvironment
 from graduation_backend.file_lock import Locked, exclusive
 from graduation_backend.preflight import NotPossible
 from graduation_backend.processes import ChildProcess, Console
+
+if TYPE_CHECKING:
+    from authentication.models import User
 
 COLOURS = {"web": "\x1b[32m", "worker": "\x1b[36m", "redis": "\x1b[33m"}
 BOLD, RED = "\x1b[1m", "\x1b[31m"
@@ -170,11 +173,7 @@ class Launcher:
         shown = "the one in DJANGO_SUPERUSER_PASSWORD" if password else f"{made} (shown only this once)"
         self._tell("admin", f"{email}, password {shown}")
         if self._options.add_sample:
-            from books import workflow
-
-            book = workflow.add_sample_book(owner)
-            workflow.start_processing(book, by=owner)
-            self._tell("sample", f"“{book.title}” is queued")
+            self._tell("sample", _start_sample(owner))
         connections.close_all()
 
     def _start_children(self) -> None:
@@ -301,3 +300,14 @@ class Launcher:
 def _describe(code: int) -> str:
     """An exit code for people: "exit code 1", or "signal 9"."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _start_sample(owner: User) -> str:
+    """Queue the sample book, and say so."""
+    from books import workflow
+
+    if not workflow.is_offered():
+        return "none, because LANGGRAPH_JSON names no graph 'book'"
+    book = workflow.add_sample_book(owner)
+    workflow.start_processing(book, by=owner)
+    return f"“{book.title}” is queued"

@@ -211,6 +211,13 @@ def test_second_start_makes_no_other_admin_and_sample_and_sigterm_ends_it(servic
 
 
 @pytest.mark.slow
+def test_first_start_with_other_graphs_than_those_of_books_has_no_sample(services: Services) -> None:
+    services.start_and_wait_ready(LANGGRAPH_JSON=str(BASE_DIR / "runs" / "testing" / "langgraph.json"))
+    assert "LANGGRAPH_JSON names no graph 'book'" in services.output
+    assert services.query("SELECT count(*) FROM books_book") == [(0,)]
+
+
+@pytest.mark.slow
 def test_given_password_is_used_and_never_shown(services: Services) -> None:
     services.start_and_wait_ready(
         "--no-sample", DJANGO_SUPERUSER_EMAIL="me@example.org", DJANGO_SUPERUSER_PASSWORD="correct horse"
